@@ -1,0 +1,1 @@
+"""Networks and weights: plain torch, no ComfyUI, no image logic."""

@@ -1,0 +1,1 @@
+"""What each stage computes: pure functions on tensors, one module per node."""

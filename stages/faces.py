@@ -1,0 +1,129 @@
+"""The wire format: what travels from stage to stage beside the pictures.
+
+Convention: pixels, (x, y), the centre of the top-left pixel is (0, 0), boxes are half-open in
+continuous coordinates, "left" is the viewer's left on an upright face. Every tensor is float32
+on the CPU and is never written to after construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .degradation_estimate import Degradation
+
+#: Order of the five points: eye, eye, nose tip, mouth corner, mouth corner; left before right.
+FIVE_POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+
+#: Number of landmarks of each scheme a face may carry.
+SCHEMES = {"ibug68": 68, "wflw98": 98, "facemesh478": 478}
+
+
+def _tensor(value, shape: tuple[int | None, ...], name: str) -> Tensor:
+    tensor = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
+    fits = tensor.dim() == len(shape) and all(
+        want is None or have == want for have, want in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}")
+    return tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """How a face was cut out: `matrix` (2, 3) maps picture pixels to crop pixels, `size` is the
+    side of the square crop, `template` names the landmark template it was fitted to."""
+
+    matrix: Tensor
+    size: int
+    template: str
+
+    def __post_init__(self):
+        object.__setattr__(self, "matrix", _tensor(self.matrix, (2, 3), "Crop.matrix"))
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face of one picture.
+
+    id: stable inside a batch (a track in video). frame: index of its picture in the batch.
+    box: (x0, y0, x1, y1). score: detector confidence in [0, 1]. points: (5, 2), see FIVE_POINTS.
+    landmarks: (K, 2) in the numbering of `scheme`. pose: yaw, pitch, roll in degrees.
+    """
+
+    id: int
+    frame: int
+    box: Tensor
+    score: float
+    points: Tensor
+    landmarks: Tensor | None = None
+    scheme: str | None = None
+    pose: tuple[float, float, float] | None = None
+    crop: Crop | None = None
+    degradation: Degradation | None = None
+    identity: Tensor | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "box", _tensor(self.box, (4,), "Face.box"))
+        object.__setattr__(self, "points", _tensor(self.points, (5, 2), "Face.points"))
+        if (self.landmarks is None) != (self.scheme is None):
+            raise ValueError("Face.landmarks and Face.scheme are set together or not at all")
+        if self.landmarks is not None:
+            if self.scheme not in SCHEMES:
+                raise ValueError(f"unknown scheme {self.scheme!r}; known: {', '.join(SCHEMES)}")
+            count = SCHEMES[self.scheme]
+            object.__setattr__(
+                self, "landmarks", _tensor(self.landmarks, (count, 2), "Face.landmarks")
+            )
+
+    @property
+    def width(self) -> float:
+        """Width of the box in pixels."""
+        return float(self.box[2] - self.box[0])
+
+    @property
+    def height(self) -> float:
+        """Height of the box in pixels."""
+        return float(self.box[3] - self.box[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """All faces of a batch of `frames` pictures of `height` by `width` pixels. Empty is normal."""
+
+    faces: tuple[Face, ...]
+    frames: int
+    height: int
+    width: int
+
+    def __post_init__(self):
+        object.__setattr__(self, "faces", tuple(self.faces))
+        for face in self.faces:
+            if not 0 <= face.frame < self.frames:
+                raise ValueError(f"face {face.id} is in frame {face.frame} of {self.frames}")
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __iter__(self):
+        return iter(self.faces)
+
+    def __getitem__(self, index: int) -> Face:
+        return self.faces[index]
+
+    def with_faces(self, faces) -> Faces:
+        """The same batch of pictures with other faces."""
+        return replace(self, faces=tuple(faces))
+
+    def matrices(self) -> Tensor:
+        """(N, 2, 3) crop matrices. Raises ValueError if a face has not been aligned."""
+        missing = [face.id for face in self.faces if face.crop is None]
+        if missing:
+            raise ValueError(f"faces {missing} have no crop; run LandmarkAlign first")
+        if not self.faces:
+            return torch.zeros(0, 2, 3)
+        return torch.stack([face.crop.matrix for face in self.faces])
