@@ -1,0 +1,61 @@
+"""From a state dict to a network: recognised by its keys, sized by its shapes, loaded strictly."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .architecture import Architecture, StateDict
+
+#: Tried in order. One line a network: add the module's ARCHITECTURE here.
+ARCHITECTURES: tuple[Architecture, ...] = ()
+
+#: Keys under which published checkpoints keep their weights, the best first.
+OUTER_KEYS = ("params_ema", "params", "state_dict", "net_state_dict", "model")
+
+#: Prefixes put before every key by wrappers of training frameworks.
+PREFIXES = ("module.", "vqvae.", "model.net.")
+
+
+class UnknownArchitectureError(ValueError):
+    """No entry of ARCHITECTURES has all its keys in the state dict."""
+
+
+def unwrap(checkpoint) -> StateDict:
+    """The bare state dict inside a checkpoint: outer keys and framework prefixes removed."""
+    for key in OUTER_KEYS:
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
+            checkpoint = checkpoint[key]
+    state = {k: v for k, v in checkpoint.items() if isinstance(v, torch.Tensor)}
+    for prefix in PREFIXES:
+        if any(key.startswith(prefix) for key in state):
+            state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    return state
+
+
+def build(state_dict: StateDict) -> nn.Module:
+    """The network of a state dict, weights in it, in eval mode.
+
+    Args:
+        state_dict: a published checkpoint as loaded, outer keys and prefixes included.
+
+    Returns:
+        The module on the CPU, in the dtype of the weights; its parameters share their memory.
+
+    Raises:
+        UnknownArchitectureError: no known architecture has these keys.
+        RuntimeError: a key is missing, left over or of another shape; named in the message.
+    """
+    state = unwrap(state_dict)
+    for architecture in ARCHITECTURES:
+        if architecture.matches(state):
+            weights = architecture.convert(state)
+            with torch.device("meta"):
+                network = architecture.construct(weights)
+            network.load_state_dict(weights, strict=True, assign=True)
+            return network.eval().requires_grad_(False)
+    seen = ", ".join(list(state)[:5])
+    tried = ", ".join(architecture.name for architecture in ARCHITECTURES)
+    raise UnknownArchitectureError(
+        f"this file's {len(state)} keys ({seen}, ...) fit no known network; tried: {tried}"
+    )
