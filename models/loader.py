@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from . import retinaface
 from .architecture import Architecture, StateDict
 
 #: Tried in order. One line a network: add the module's ARCHITECTURE here.
-ARCHITECTURES: tuple[Architecture, ...] = ()
+ARCHITECTURES: tuple[Architecture, ...] = (
+    retinaface.ARCHITECTURE,
+)
 
 #: Keys under which published checkpoints keep their weights, the best first.
 OUTER_KEYS = ("params_ema", "params", "state_dict", "net_state_dict", "model")
