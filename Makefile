@@ -1,0 +1,38 @@
+# Needs Python 3.10 or newer and make; everything else goes into .venv.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
+COMFYUI_PYTHON ?= $(COMFYUI_PATH)/.venv/bin/python
+# More arguments for pytest, the benchmarks or ComfyUI.
+ARGS ?=
+
+BIN := .venv/bin
+
+.PHONY: demo test lint bench comfyui
+
+demo: .venv/ready
+	$(BIN)/kintsugi demo -o demo
+
+test: .venv/ready
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+
+bench: .venv/ready
+	$(BIN)/python -m pip install -q -e '.[bench]'
+	$(BIN)/python -m kintsugi.benchmarks $(ARGS)
+
+comfyui:
+	@test -x "$(COMFYUI_PYTHON)" || { echo "no Python at $(COMFYUI_PYTHON): set COMFYUI_PATH to a ComfyUI checkout with a .venv, or COMFYUI_PYTHON to its Python"; exit 1; }
+	ln -sfn "$(CURDIR)" "$(COMFYUI_PATH)/custom_nodes/kintsugi-faces"
+	$(COMFYUI_PYTHON) tests/host/launch.py "$(COMFYUI_PATH)" $(ARGS)
+
+# Any torch that is there is kept; without one, a known version comes first so that pip does not
+# choose another while it resolves the rest.
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install -q $(TORCH)
+	$(BIN)/python -m pip install -q -e '.[demo,test]'
+	touch $@
