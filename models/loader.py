@@ -7,6 +7,8 @@ from torch import nn
 
 from . import retinaface
 from .architecture import Architecture, StateDict
+from .weights_file import WeightsError as WeightsError
+from .weights_file import load_file as load_file
 
 #: Tried in order. One line a network: add the module's ARCHITECTURE here.
 ARCHITECTURES: tuple[Architecture, ...] = (
