@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from . import retinaface
+from . import codeformer, retinaface
 from .architecture import Architecture, StateDict
 from .weights_file import WeightsError as WeightsError
 from .weights_file import load_file as load_file
 
 #: Tried in order. One line a network: add the module's ARCHITECTURE here.
 ARCHITECTURES: tuple[Architecture, ...] = (
+    codeformer.ARCHITECTURE,
     retinaface.ARCHITECTURE,
 )
 
@@ -20,6 +21,9 @@ OUTER_KEYS = ("params_ema", "params", "state_dict", "net_state_dict", "model")
 
 #: Prefixes put before every key by wrappers of training frameworks.
 PREFIXES = ("module.", "vqvae.", "model.net.")
+
+#: What RestoreFormer's training leaves beside its `vqvae.` network.
+TRAINING_KEYS = ("loss.", "discriminator.")
 
 
 class UnknownArchitectureError(ValueError):
@@ -34,7 +38,9 @@ def unwrap(checkpoint) -> StateDict:
     state = {k: v for k, v in checkpoint.items() if isinstance(v, torch.Tensor)}
     for prefix in PREFIXES:
         if any(key.startswith(prefix) for key in state):
-            state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            rest = {k: v for k, v in state.items() if not k.startswith(TRAINING_KEYS)}
+            if 2 * sum(key.startswith(prefix) for key in rest) > len(rest):
+                state = {key.removeprefix(prefix): value for key, value in rest.items()}
     return state
 
 
@@ -54,13 +60,38 @@ def build(state_dict: StateDict) -> nn.Module:
     state = unwrap(state_dict)
     for architecture in ARCHITECTURES:
         if architecture.matches(state):
-            weights = architecture.convert(state)
-            with torch.device("meta"):
-                network = architecture.construct(weights)
-            network.load_state_dict(weights, strict=True, assign=True)
-            return network.eval().requires_grad_(False)
+            return _assemble(architecture, state)
+    raise UnknownArchitectureError(_unknown(state))
+
+
+def _assemble(architecture: Architecture, state: StateDict) -> nn.Module:
+    try:
+        weights = architecture.convert(state)
+        with torch.device("meta"):
+            network = architecture.construct(weights)
+    except KeyError as error:
+        raise RuntimeError(
+            f"this {architecture.name} file lacks the key {error.args[0]!r}; get it anew"
+        ) from error
+    network.load_state_dict(weights, strict=True, assign=True)
+    network.eval().requires_grad_(False)
+    with torch.no_grad():
+        for module in list(network.modules()):
+            if callable(fold := getattr(module, "fold", None)):
+                fold()
+    network.requires_grad_(False)
+    for key, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_meta:
+            raise RuntimeError(f"{architecture.name}: {key} has no values after loading")
+    return network
+
+
+def _unknown(state: StateDict) -> str:
     seen = ", ".join(list(state)[:5])
     tried = ", ".join(architecture.name for architecture in ARCHITECTURES)
-    raise UnknownArchitectureError(
-        f"this file's {len(state)} keys ({seen}, ...) fit no known network; tried: {tried}"
-    )
+    text = f"this file's {len(state)} keys ({seen}, ...) fit no known network; tried: {tried}"
+    nearest = max(ARCHITECTURES, key=lambda a: sum(k in state for k in a.keys), default=None)
+    if nearest and any(key in state for key in nearest.keys):
+        lacking = ", ".join(key for key in nearest.keys if key not in state)
+        text += f"; {nearest.name} is nearest, but the file lacks {lacking}"
+    return text

@@ -1,0 +1,125 @@
+"""Blocks of the VQGAN family: the encoder and decoder CodeFormer and the RestoreFormers share.
+
+Paper: Esser, Rombach, Ommer, "Taming Transformers for High-Resolution Image Synthesis", 2021.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .architecture import StateDict
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """The family's normalisation: 32 groups, eps 1e-6."""
+    return nn.GroupNorm(32, channels, eps=1e-6)
+
+
+def norm_silu(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """SiLU of the normalised map, without a second buffer of its size."""
+    return F.silu(norm(x), inplace=True)
+
+
+def sequence_length(state: StateDict, prefix: str) -> int:
+    """How many numbered children `prefix` has: one more than the highest number."""
+    start = prefix + "."
+    numbers = {key[len(start) :].split(".", 1)[0] for key in state if key.startswith(start)}
+    return 1 + max((int(n) for n in numbers if n.isdigit()), default=-1)
+
+
+class ResBlock(nn.Module):
+    """Two normalised 3x3 convolutions around a shortcut, which is 1x1 where the width changes.
+
+    Args:
+        inner, outer: channels in and out.
+        shortcut: the published name of the 1x1 convolution.
+    """
+
+    def __init__(self, inner: int, outer: int, shortcut: str = "conv_out") -> None:
+        super().__init__()
+        self.norm1 = group_norm(inner)
+        self.conv1 = nn.Conv2d(inner, outer, 3, padding=1)
+        self.norm2 = group_norm(outer)
+        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1)
+        self.shortcut = shortcut if inner != outer else ""
+        if self.shortcut:
+            self.add_module(shortcut, nn.Conv2d(inner, outer, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(norm_silu(self.norm1, x))
+        h = self.conv2(norm_silu(self.norm2, h))
+        return h.add_(getattr(self, self.shortcut)(x) if self.shortcut else x)
+
+
+class Attention(nn.Module):
+    """Attention of a map's positions among themselves, with 1x1 convolutions as projections.
+
+    Args:
+        channels: width of the map.
+        heads: attention heads.
+    """
+
+    def __init__(self, channels: int, heads: int = 1) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = group_norm(channels)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x)
+        return self.attend(x, h, h)
+
+    def attend(self, x: Tensor, asked: Tensor, known: Tensor) -> Tensor:
+        """`x` plus what queries from `asked` gather from keys and values of `known`."""
+        n, c, height, width = x.shape
+
+        def tokens(projected: Tensor) -> Tensor:  # n, heads, positions, c / heads
+            rows = projected.permute(0, 2, 3, 1).reshape(n, -1, self.heads, c // self.heads)
+            return rows.transpose(1, 2)
+
+        mixed = F.scaled_dot_product_attention(
+            tokens(self.q(asked)), tokens(self.k(known)), tokens(self.v(known))
+        )
+        mixed = mixed.transpose(1, 2).reshape(n, height, width, c).permute(0, 3, 1, 2)
+        return self.proj_out(mixed).add_(x)
+
+
+class Downsample(nn.Module):
+    """Half the size: a 3x3 convolution of stride 2 that looks one pixel right and down."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Twice the size: nearest neighbour, then a 3x3 convolution.
+
+    Each output pixel sees only 2x2 distinct input pixels, so both steps are one transposed
+    convolution of stride 2 with a 4x4 kernel: the same sums with 16 products instead of 36.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def fold(self) -> None:
+        """Replace the loaded 3x3 kernel by the 4x4 one."""
+        kernel = self.conv.weight.transpose(0, 1).flip(2, 3)
+        spread = sum(F.pad(kernel, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1))
+        channels = kernel.shape[0]
+        folded = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1, device="meta")
+        folded.weight, folded.bias = nn.Parameter(spread), self.conv.bias
+        self.conv = folded
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.conv, nn.Conv2d):
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return self.conv(x)
