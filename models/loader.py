@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from . import codeformer, retinaface
+from . import adaface, arcface, codeformer, facenet, retinaface
 from .architecture import Architecture, StateDict
 from .weights_file import WeightsError as WeightsError
 from .weights_file import load_file as load_file
@@ -14,6 +14,9 @@ from .weights_file import load_file as load_file
 ARCHITECTURES: tuple[Architecture, ...] = (
     codeformer.ARCHITECTURE,
     retinaface.ARCHITECTURE,
+    arcface.ARCHITECTURE,
+    adaface.ARCHITECTURE,
+    facenet.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.
