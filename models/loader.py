@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from . import adaface, arcface, codeformer, facenet, retinaface
+from . import adaface, arcface, bisenet, codeformer, facenet, gfpgan, parsenet, retinaface, yunet
 from .architecture import Architecture, StateDict
 from .weights_file import WeightsError as WeightsError
 from .weights_file import load_file as load_file
@@ -17,6 +17,10 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     arcface.ARCHITECTURE,
     adaface.ARCHITECTURE,
     facenet.ARCHITECTURE,
+    gfpgan.ARCHITECTURE,
+    bisenet.ARCHITECTURE,
+    parsenet.ARCHITECTURE,
+    yunet.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.
