@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .architecture import Architecture, StateDict
-from .vqgan import Attention, Downsample, ResBlock, Upsample, group_norm, sequence_length
+from .architecture import Architecture, StateDict, sequence_length
+from .vqgan import Attention, Downsample, ResBlock, Upsample, group_norm
 
 #: Channels of the map at each size of the fixed 512 px pyramid.
 WIDTHS = {512: 64, 256: 128, 128: 128, 64: 256, 32: 256, 16: 512}
@@ -217,7 +217,8 @@ def construct(state: StateDict) -> CodeFormer:
     """Sizes off the shapes; which of the three checkpoints it is, off codebook and scales."""
     codes, latent = state["quantize.embedding.weight"].shape
     tokens, width = state["position_emb"].shape
-    sizes = tuple(s for s in WIDTHS if f"fuse_convs_dict.{s}.scale.0.weight" in state)
+    fused = {key.split(".")[1] for key in state if key.startswith("fuse_convs_dict.")}
+    sizes = tuple(size for size in WIDTHS if str(size) in fused)
     inpainting, plain = codes == INPAINTING_CODES, 256 in sizes
     return CodeFormer(
         codes=codes,

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .architecture import Architecture, StateDict
+from .architecture import Architecture, StateDict, sequence_length
 from .stylegan2 import SLOPE, ModulatedBilinearConv, ModulatedConv, ModulatedRGB
 
 #: Read only while training: the U-Net's own colours, the mapping from a random z to w.
@@ -209,8 +209,7 @@ def convert(state: StateDict) -> StateDict:
 
 def construct(state: StateDict) -> GFPGAN:
     """Widths and depth off the shapes."""
-    depth = sum(k.startswith("conv_body_up.") and k.endswith(".skip.weight") for k in state)
-    levels = range(depth)
+    levels = range(sequence_length(state, "conv_body_up"))
     style = state["stylegan_decoder.style_conv1.modulated_conv.modulation.weight"].shape[1]
     convs = [f"stylegan_decoder.style_convs.{2 * i}.bias" for i in levels]
     return GFPGAN(

@@ -5,7 +5,18 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from . import adaface, arcface, bisenet, codeformer, facenet, gfpgan, parsenet, retinaface, yunet
+from . import (
+    adaface,
+    arcface,
+    bisenet,
+    codeformer,
+    facenet,
+    gfpgan,
+    parsenet,
+    restoreformer,
+    retinaface,
+    yunet,
+)
 from .architecture import Architecture, StateDict
 from .weights_file import WeightsError as WeightsError
 from .weights_file import load_file as load_file
@@ -21,6 +32,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     bisenet.ARCHITECTURE,
     parsenet.ARCHITECTURE,
     yunet.ARCHITECTURE,
+    restoreformer.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.

@@ -8,8 +8,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .architecture import StateDict
-
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """The family's normalisation: 32 groups, eps 1e-6."""
@@ -19,13 +17,6 @@ def group_norm(channels: int) -> nn.GroupNorm:
 def norm_silu(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """SiLU of the normalised map, without a second buffer of its size."""
     return F.silu(norm(x), inplace=True)
-
-
-def sequence_length(state: StateDict, prefix: str) -> int:
-    """How many numbered children `prefix` has: one more than the highest number."""
-    start = prefix + "."
-    numbers = {key[len(start) :].split(".", 1)[0] for key in state if key.startswith(start)}
-    return 1 + max((int(n) for n in numbers if n.isdigit()), default=-1)
 
 
 class ResBlock(nn.Module):
