@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -12,6 +14,7 @@ from . import (
     codeformer,
     facenet,
     gfpgan,
+    hifacegan,
     parsenet,
     restoreformer,
     retinaface,
@@ -33,6 +36,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     parsenet.ARCHITECTURE,
     yunet.ARCHITECTURE,
     restoreformer.ARCHITECTURE,
+    hifacegan.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.
@@ -45,6 +49,10 @@ PREFIXES = ("module.", "vqvae.", "model.net.")
 TRAINING_KEYS = ("loss.", "discriminator.")
 
 
+#: Keys spelled out in an error; the others are counted.
+NAMED = 4
+
+
 class UnknownArchitectureError(ValueError):
     """No entry of ARCHITECTURES has all its keys in the state dict."""
 
@@ -54,6 +62,10 @@ def unwrap(checkpoint) -> StateDict:
     for key in OUTER_KEYS:
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]
+    if not isinstance(checkpoint, Mapping):
+        raise UnknownArchitectureError(
+            f"this checkpoint holds a {type(checkpoint).__name__}, expected tensors by name"
+        )
     state = {k: v for k, v in checkpoint.items() if isinstance(v, torch.Tensor)}
     for prefix in PREFIXES:
         if any(key.startswith(prefix) for key in state):
@@ -61,6 +73,19 @@ def unwrap(checkpoint) -> StateDict:
             if 2 * sum(key.startswith(prefix) for key in rest) > len(rest):
                 state = {key.removeprefix(prefix): value for key, value in rest.items()}
     return state
+
+
+def recognise(state_dict: StateDict) -> Architecture:
+    """The architecture of a published checkpoint, read off its keys.
+
+    Raises:
+        UnknownArchitectureError: no known architecture has these keys.
+    """
+    state = unwrap(state_dict)
+    for architecture in ARCHITECTURES:
+        if architecture.matches(state):
+            return architecture
+    raise UnknownArchitectureError(_unknown(state))
 
 
 def build(state_dict: StateDict) -> nn.Module:
@@ -76,11 +101,7 @@ def build(state_dict: StateDict) -> nn.Module:
         UnknownArchitectureError: no known architecture has these keys.
         RuntimeError: a key is missing, left over or of another shape; named in the message.
     """
-    state = unwrap(state_dict)
-    for architecture in ARCHITECTURES:
-        if architecture.matches(state):
-            return _assemble(architecture, state)
-    raise UnknownArchitectureError(_unknown(state))
+    return _assemble(recognise(state_dict), unwrap(state_dict))
 
 
 def _assemble(architecture: Architecture, state: StateDict) -> nn.Module:
@@ -92,6 +113,12 @@ def _assemble(architecture: Architecture, state: StateDict) -> nn.Module:
         raise RuntimeError(
             f"this {architecture.name} file lacks the key {error.args[0]!r}; get it anew"
         ) from error
+    except (IndexError, ValueError, TypeError) as error:
+        raise RuntimeError(
+            f"this {architecture.name} file has a key of a shape that no such network has "
+            f"({error}); get it anew"
+        ) from error
+    _refuse_misfit(architecture, network, weights)
     network.load_state_dict(weights, strict=True, assign=True)
     network.eval().requires_grad_(False)
     with torch.no_grad():
@@ -103,6 +130,32 @@ def _assemble(architecture: Architecture, state: StateDict) -> nn.Module:
         if tensor.is_meta:
             raise RuntimeError(f"{architecture.name}: {key} has no values after loading")
     return network
+
+
+def _refuse_misfit(architecture: Architecture, network: nn.Module, weights: StateDict) -> None:
+    """Raise if the keys and shapes of `weights` are not exactly those of `network`."""
+    own = network.state_dict()
+    faults = (
+        ("lacks", [key for key in own if key not in weights]),
+        ("has beyond it", [key for key in weights if key not in own]),
+        (
+            "has in another shape",
+            [
+                f"{key} {tuple(weights[key].shape)} for {tuple(own[key].shape)}"
+                for key in own
+                if key in weights and weights[key].shape != own[key].shape
+            ],
+        ),
+    )
+    text = "; ".join(f"{fault} {_some(keys)}" for fault, keys in faults if keys)
+    if text:
+        raise RuntimeError(f"this {architecture.name} file does not fit: it {text}; get it anew")
+
+
+def _some(keys: list[str]) -> str:
+    """The first keys by name, the others by number."""
+    rest = len(keys) - NAMED
+    return ", ".join(keys[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _unknown(state: StateDict) -> str:
