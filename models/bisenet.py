@@ -151,7 +151,7 @@ class BiSeNet(nn.Module):
 
 
 def _construct(state: StateDict) -> BiSeNet:
-    return BiSeNet(classes=state["conv_out.conv_out.weight"].shape[0])
+    return BiSeNet(classes=len(state["conv_out.conv_out.weight"]))
 
 
 ARCHITECTURE = Architecture(

@@ -7,6 +7,8 @@ Weights: chaofengc/PSFRGAN, parsing_parsenet.pth in xinntao/facexlib; trained on
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,18 +46,22 @@ class Block(nn.Module):
 
 
 class ParseNet(nn.Module):
-    """See the module. `down`: (in, out) channels of each halving; `depth`: blocks between."""
+    """See the module.
 
-    def __init__(
-        self, down: list[tuple[int, int]], depth: int, up: list[tuple[int, int]], classes: int
-    ):
+    Channels: `first`, then one number for each halving (`down`) and doubling (`up`) of the size,
+    with `depth` blocks between.
+    """
+
+    def __init__(self, first: int, down: list[int], depth: int, up: list[int], classes: int):
         super().__init__()
-        first, inner, last = down[0][0], down[-1][1], up[-1][1]
-        self.encoder = nn.Sequential(Conv(3, first), *(Block(*w, "down") for w in down))
+        inner = down[-1]
+        halve = [Block(*widths, "down") for widths in pairwise([first, *down])]
+        double = [Block(*widths, "up") for widths in pairwise([inner, *up])]
+        self.encoder = nn.Sequential(Conv(3, first), *halve)
         self.body = nn.Sequential(*(Block(inner, inner) for _ in range(depth)))
-        self.decoder = nn.Sequential(*(Block(*w, "up") for w in up))
-        self.out_img_conv = Conv(last, 3)
-        self.out_mask_conv = Conv(last, classes)
+        self.decoder = nn.Sequential(*double)
+        self.out_img_conv = Conv(up[-1], 3)
+        self.out_mask_conv = Conv(up[-1], classes)
 
     def forward(self, image: Tensor, *, picture: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Scores of each pixel, before any softmax.
@@ -79,14 +85,17 @@ def _last(state: StateDict, group: str) -> int:
 
 
 def _construct(state: StateDict) -> ParseNet:
-    def widths(group: str, first: int) -> list[tuple[int, int]]:
+    def widths(group: str, first: int) -> list[int]:
         blocks = range(first, _last(state, group) + 1)
-        shapes = [state[f"{group}.{index}.conv1.conv2d.weight"].shape for index in blocks]
-        return [(shape[1], shape[0]) for shape in shapes]
+        return [len(state[f"{group}.{index}.conv1.conv2d.bias"]) for index in blocks]
 
-    classes = state["out_mask_conv.conv2d.weight"].shape[0]
-    depth = _last(state, "body") + 1
-    return ParseNet(widths("encoder", 1), depth, widths("decoder", 0), classes)
+    return ParseNet(
+        first=len(state["encoder.0.conv2d.bias"]),
+        down=widths("encoder", 1),
+        depth=_last(state, "body") + 1,
+        up=widths("decoder", 0),
+        classes=len(state["out_mask_conv.conv2d.weight"]),
+    )
 
 
 def _convert(state: StateDict) -> StateDict:

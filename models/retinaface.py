@@ -210,7 +210,7 @@ def decode(outputs: tuple[Tensor, Tensor, Tensor], height: int, width: int) -> C
 
 
 def _construct(state: StateDict) -> RetinaFace:
-    width = state["LandmarkHead.0.conv1x1.weight"].shape[1]
+    width = len(state["fpn.output1.0.bias"])
     if any(key.startswith("body.layer1.") for key in state):
         return RetinaFace(ResNet50(), width)
     # In the one published MobileNet the pyramid is eight times as wide as the first layer.
