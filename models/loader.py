@@ -10,11 +10,13 @@ from torch import nn
 from . import (
     adaface,
     arcface,
+    awing_fan,
     bisenet,
     codeformer,
     facenet,
     gfpgan,
     hifacegan,
+    mobilefacenet,
     parsenet,
     restoreformer,
     retinaface,
@@ -37,6 +39,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     yunet.ARCHITECTURE,
     restoreformer.ARCHITECTURE,
     hifacegan.ARCHITECTURE,
+    awing_fan.ARCHITECTURE,
+    *mobilefacenet.ARCHITECTURES,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.
