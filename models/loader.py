@@ -15,6 +15,7 @@ from . import (
     codeformer,
     facenet,
     gfpgan,
+    gpen,
     hifacegan,
     mobilefacenet,
     parsenet,
@@ -41,6 +42,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     hifacegan.ARCHITECTURE,
     awing_fan.ARCHITECTURE,
     *mobilefacenet.ARCHITECTURES,
+    gpen.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.
