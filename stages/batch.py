@@ -1,0 +1,53 @@
+"""Checks that every stage makes of the pictures and crops handed to it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check(image: Tensor, name: str = "image") -> Tensor:
+    """A batch of pictures, (B, H, W, C) with 1, 3 or 4 channels, finite.
+
+    Args:
+        image: as ComfyUI passes it; a single (H, W, C) picture becomes a batch of one.
+        name: what the messages call it.
+
+    Returns:
+        The same pictures, (B, H, W, C).
+
+    Raises:
+        ValueError: another shape, integers, or values that are not numbers.
+    """
+    if not isinstance(image, Tensor):
+        raise ValueError(f"{name} is a {type(image).__name__}; expected a tensor (B, H, W, C)")
+    if image.dim() == 3:
+        image = image[None]
+    if image.dim() != 4 or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"{name} has shape {tuple(image.shape)}; expected (B, H, W, C) with 1, 3 or 4 channels"
+        )
+    if not image.is_floating_point():
+        raise ValueError(f"{name} is {image.dtype}; expected float values in [0, 1]")
+    for frame, picture in enumerate(image):
+        # A sum is not finite exactly when a value is not, short of an overflow of float16.
+        if not torch.isfinite(picture.sum(dtype=torch.float32)):
+            bad = int((~torch.isfinite(picture)).sum())
+            raise ValueError(
+                f"{name}: picture {frame} has {bad} values that are NaN or infinite; "
+                "the node before it went wrong (a VAE in half precision often does)"
+            )
+    return image
+
+
+def check_crops(crops: Tensor, name: str = "crops") -> Tensor:
+    """Square crops, (N, S, S, C); N may be 0. Raises ValueError naming the shape."""
+    if isinstance(crops, Tensor) and crops.dim() == 4 and crops.shape[0] == 0:
+        return crops
+    crops = check(crops, name)
+    if crops.shape[1] != crops.shape[2]:
+        raise ValueError(
+            f"{name} are {crops.shape[2]} x {crops.shape[1]} pixels; expected squares, "
+            "as LandmarkAlign makes them"
+        )
+    return crops

@@ -1,0 +1,100 @@
+"""LandmarkAlign: cut every face out, upright and at one size, by its five points."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from . import geometry
+from .batch import check
+from .faces import Crop, Faces
+from .host import Host
+
+SIZES = (64, 4096)
+
+
+def align(
+    image: Tensor,
+    faces: Faces,
+    *,
+    size: int = 512,
+    template: str = "ffhq",
+    margin: float = 0.0,
+    host: Host | None = None,
+) -> tuple[Tensor, Faces]:
+    """Square crops in which the five points lie where the template has them.
+
+    Args:
+        image: (B, H, W, C) in [0, 1], C 1, 3 or 4; alpha is left behind, grey becomes RGB.
+        faces: faces of these pictures, from FaceDetect.
+        size: side of the crops in pixels, 64 to 4096.
+        template: "ffhq" (what restorers are trained on) or another key of geometry.TEMPLATES.
+        margin: share of the side added around the template's view on each side, 0 to 1.
+
+    Returns:
+        crops (N, size, size, 3) float32 in [0, 1] on the CPU, in the order of `faces`, N may be 0;
+        and the faces, each with its Crop.
+
+    Raises:
+        ValueError: `faces` are of other pictures, or a setting is out of range.
+
+    Convention: Crop.matrix maps picture pixels to crop pixels, pixel centres at whole numbers.
+    """
+    image = check(image)
+    if not SIZES[0] <= size <= SIZES[1]:
+        raise ValueError(f"size is {size}; choose {SIZES[0]} to {SIZES[1]} pixels")
+    if not 0 <= margin <= 1:
+        raise ValueError(f"margin is {margin}; choose 0 to 1 of the crop's side")
+    check_same_pictures(image, faces)
+    points = geometry.template(template).points(size, margin)
+    if not len(faces):
+        return torch.zeros(0, size, size, 3), faces
+    matrices = geometry.similarity(torch.stack([face.points for face in faces]), points)
+    crops = cut_all(image, [face.frame for face in faces], matrices, size, host)
+    aligned = [
+        replace(face, crop=Crop(matrix, size, template))
+        for face, matrix in zip(faces, matrices, strict=True)
+    ]
+    return crops, faces.with_faces(aligned)
+
+
+def check_same_pictures(image: Tensor, faces: Faces) -> None:
+    """Raise ValueError unless `faces` were found in pictures of this number and size."""
+    frames, height, width = image.shape[:3]
+    if (frames, height, width) != (faces.frames, faces.height, faces.width):
+        raise ValueError(
+            f"the faces were found in {faces.frames} picture(s) of {faces.width} x {faces.height}, "
+            f"but the image has {frames} of {width} x {height}; wire the same image to both nodes"
+        )
+
+
+def cut_all(
+    image: Tensor, frames: list[int], matrices: Tensor, size: int, host: Host | None = None
+) -> Tensor:
+    """Crops (N, size, size, 3) at matrices (N, 2, 3) of the pictures with these indices."""
+    crops = torch.empty(len(frames), size, size, 3)
+    for index, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
+        picture = image[frame, ..., :3] if image.shape[-1] == 4 else image[frame]
+        crop = geometry.cut(picture, matrix, size)[0].permute(1, 2, 0)
+        crops[index] = crop.cpu()
+        if host:
+            host.progress(index + 1, len(frames))
+    return crops
+
+
+def footprint(faces: Faces) -> Tensor:
+    """Where the crops lie: (frames, H, W) float32 mask, 1 inside, 0 outside, edges antialiased."""
+    mask = torch.zeros(faces.frames, faces.height, faces.width)
+    for face, matrix in zip(faces, faces.matrices(), strict=True):
+        region = geometry.footprint(matrix, face.crop.size, faces.height, faces.width)
+        if region.empty:
+            continue
+        at = geometry.transform(matrix, geometry.grid(region).flatten(0, 1))
+        edge = torch.minimum(at + 0.5, face.crop.size - 0.5 - at).amin(-1)
+        covered = (edge / geometry.scale_of(matrix).float() + 0.5).clamp(0, 1)
+        covered = covered.view(region.height, region.width)
+        part = mask[face.frame][region.slices()]
+        torch.maximum(part, covered, out=part)
+    return mask

@@ -1,0 +1,169 @@
+"""Restore: rebuild aligned faces with one restorer, whatever size its network works at."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..models import zoo
+from . import detail
+from .batch import check_crops
+from .host import Host
+
+#: Crops restored in one pass; halved when the device runs out of memory.
+BATCH = 8
+
+#: How pixels in [0, 1] become what a network is fed (ModelCard.pixels), and back.
+_RANGES = {
+    "-1..1": (lambda x: x * 2 - 1, lambda y: (y + 1) / 2),
+    "0..1": (lambda x: x, lambda y: y),
+}
+
+
+class RestoreError(RuntimeError):
+    """A restorer failed; the message says which, on what, and what to do."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Restored crops and how they came about.
+
+    crops: (N, S, S, 3) in [0, 1]. models: name of the model that made each, "" where a crop was
+    left as it was. fidelity, strength, seed: as asked for. report: one line for a person.
+    """
+
+    crops: Tensor
+    models: tuple[str, ...]
+    fidelity: float
+    strength: float
+    seed: int
+    report: str
+
+
+def choose(
+    model: str, commercial_only: bool = False, library: zoo.Library | None = None
+) -> zoo.ModelCard:
+    """The card that a model name stands for, or "auto": the best one whose file is in `library`.
+
+    Raises:
+        ValueError: no such restorer, or its licence does not pass the filter.
+    """
+    if model == "auto":
+        return zoo.best_restorer(library, commercial_only=commercial_only)
+    restorers = [name for name, card in zoo.CARDS.items() if card.kind == "restorer"]
+    if model not in restorers:
+        known = ", ".join(restorers)
+        raise ValueError(f"unknown restorer {model!r}; choose auto or one of {known}")
+    card = zoo.CARDS[model]
+    if not zoo.allowed(card, commercial_only=commercial_only):
+        raise ValueError(
+            f"{card.title} is not cleared for commercial use ({card.reason}) and 'commercial use "
+            "only' is on; choose another model or turn the filter off"
+        )
+    return card
+
+
+def restore(
+    crops: Tensor,
+    *,
+    model: str = "auto",
+    fidelity: float = 0.5,
+    strength: float = 1.0,
+    seed: int = 0,
+    commercial_only: bool = False,
+    host: Host | None = None,
+) -> Restored:
+    """Restore aligned faces.
+
+    Args:
+        crops: (N, S, S, 3) in [0, 1], FFHQ-aligned, any S; N may be 0.
+        model: a restorer of the zoo, or "auto": the best one that needs no download.
+        fidelity: 0 (most detail) to 1 (closest to the input); models without it say so.
+        strength: 0 (the crop as it is) to 1 (the restored crop).
+        seed: fixes the noise of models that draw some.
+        commercial_only: refuse models whose licence does not clearly allow commercial use.
+
+    Returns:
+        Restored, crops float32 on the device they came on.
+
+    Raises:
+        ValueError: wrong shapes, settings out of range, refused licence.
+        RestoreError: the network failed or gave values that are not numbers.
+    """
+    crops = check_crops(crops)
+    for name, value in (("fidelity", fidelity), ("strength", strength)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; choose 0 to 1")
+    host = host or Host()
+    card = choose(model, commercial_only, host.library)
+    count = crops.shape[0]
+    if not count or strength == 0:
+        why = "no faces" if not count else "strength 0"
+        return Restored(crops, ("",) * count, fidelity, strength, seed, f"{why}: nothing restored")
+    if crops.shape[-1] != 3:
+        crops = crops[..., :1].expand(-1, -1, -1, 3) if crops.shape[-1] == 1 else crops[..., :3]
+    network = host.load(card.name)
+    full = crops.permute(0, 3, 1, 2).float()
+    parts = list(_passes(network, card, full, fidelity, seed, host))
+    restored = torch.cat(parts).to(crops.device)
+    if strength < 1:
+        restored = torch.lerp(full, restored, strength)
+    restored = restored.clamp_(0, 1).permute(0, 2, 3, 1).contiguous()
+    report = f"{count} face{'s' if count > 1 else ''} restored with {card.title}"
+    if "fidelity" in card.controls:
+        report += f", fidelity {fidelity:g}"
+    if strength < 1:
+        report += f", strength {strength:g}"
+    return Restored(restored, (card.name,) * count, fidelity, strength, seed, report)
+
+
+def _passes(
+    network: nn.Module, card: zoo.ModelCard, full: Tensor, fidelity: float, seed: int, host: Host
+):
+    """Yield restored (n, 3, S, S) of consecutive crops, in passes that fit into memory."""
+    start, batch = 0, BATCH
+    while start < full.shape[0]:
+        part = full[start : start + batch].to(host.device)
+        try:
+            yield _run(network, card, part, fidelity, seed)
+        except torch.OutOfMemoryError:
+            host.free_memory()
+            if part.shape[0] == 1:
+                raise
+            batch = part.shape[0] // 2
+            continue
+        start += part.shape[0]
+        host.progress(start, full.shape[0])
+
+
+@torch.inference_mode()
+def _run(
+    network: nn.Module, card: zoo.ModelCard, full: Tensor, fidelity: float, seed: int
+) -> Tensor:
+    enter, leave = _RANGES[card.pixels]
+    dtype = next(network.parameters()).dtype
+    before = detail.scale(full, card.crop).clamp(0, 1)
+    controls = {}
+    if "fidelity" in card.controls:
+        controls["fidelity"] = fidelity
+    if "seed" in card.controls and "seed" in inspect.signature(network.forward).parameters:
+        controls["seed"] = seed
+    try:
+        output = network(enter(before).to(dtype), **controls)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise RestoreError(
+            f"{card.title} failed on {full.shape[0]} crop(s) of {full.shape[-1]} px: {error}; "
+            "try another model or report this with the message"
+        ) from error
+    after = leave((output[0] if isinstance(output, tuple) else output).float())
+    if not bool(torch.isfinite(after).all()):
+        raise RestoreError(
+            f"{card.title} in {dtype} gave values that are not numbers; "
+            "run it in float32 or choose another model"
+        )
+    return detail.return_to_size(full, before, after.clamp(0, 1)).cpu()
