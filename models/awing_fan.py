@@ -198,7 +198,7 @@ def _construct(state: StateDict) -> AWingFAN:
 
 
 def _convert(state: StateDict) -> StateDict:
-    return fold_batch_norms(state, _layer_of)
+    return fold_batch_norms(state, _layer_of, biased=lambda layer: True)
 
 
 ARCHITECTURE = Architecture(

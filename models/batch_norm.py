@@ -31,6 +31,7 @@ def fold_batch_norms(
     layer_of: Callable[[str], str | None] = preceding,
     *,
     eps: float = 1e-5,
+    biased: Callable[[str], bool] = lambda layer: False,
     without_affine: tuple[str, ...] = (),
 ) -> dict[str, torch.Tensor]:
     """`state` with each batch norm multiplied into the layer before it, which gains a bias.
@@ -40,41 +41,47 @@ def fold_batch_norms(
         layer_of: name of the layer a batch norm follows directly, or None where it must stay (it
             follows an activation, or its input is read by somebody else as well).
         eps: of the batch norms.
+        biased: whether a layer has a bias of its own in the file.
         without_affine: names of batch norms that have statistics only.
 
     Returns:
         A new dict; tensors that are not folded are shared with `state`.
 
     Raises:
-        RuntimeError: a folded batch norm or its layer lacks a key, or one has the wrong length.
+        RuntimeError: a folded batch norm or its layer lacks a key, has one too many, or one of the
+            wrong length.
     """
     norms = {key.rpartition(".")[0] for key in state if key.endswith(_STATISTICS)}
     folded = dict(state)
     for norm in sorted(norms):
         layer = layer_of(norm)
         if layer is None:
+            # Files written before PyTorch 0.4.1 have no counter; nothing reads it at inference.
+            folded.setdefault(f"{norm}.num_batches_tracked", torch.zeros((), dtype=torch.long))
             continue
         affine = () if norm in without_affine else ("weight", "bias")
         names = [f"{norm}.{leaf}" for leaf in (*_STATISTICS, *affine)]
+        bias = f"{layer}.bias"
+        names += [bias] if biased(layer) else []
         missing = [key for key in (f"{layer}.weight", *names) if key not in state]
         if missing:
-            raise RuntimeError(
-                f"Missing key(s) in state_dict: {', '.join(missing)} (batch norm {norm} of {layer})"
-            )
+            raise RuntimeError(f"the file lacks {', '.join(missing)}; get it anew")
+        if bias in state and bias not in names:
+            raise RuntimeError(f"the file has {bias}, which no such network has; get it anew")
         weight = state[f"{layer}.weight"]
         for key in names:
             if state[key].shape != weight.shape[:1]:
                 raise RuntimeError(
-                    f"size mismatch for {key}: {tuple(state[key].shape)} in the file, but "
-                    f"{tuple(weight.shape[:1])} expected for {layer}.weight of "
-                    f"{tuple(weight.shape)}"
+                    f"the file has {key} of shape {tuple(state[key].shape)}, but {layer}.weight of "
+                    f"{tuple(weight.shape)}; get it anew"
                 )
-        mean, variance, *rest = (folded.pop(key).double() for key in names)
+        values = {key: folded.pop(key).double() for key in names}
         folded.pop(f"{norm}.num_batches_tracked", None)
-        gain, shift = rest or (torch.ones_like(mean), torch.zeros_like(mean))
-        gain = gain / torch.sqrt(variance + eps)
-        before = folded.get(f"{layer}.bias", torch.zeros_like(mean)).double()
+        mean, variance = (values[f"{norm}.{leaf}"] for leaf in _STATISTICS)
+        gain = values.get(f"{norm}.weight", torch.ones_like(mean)) / torch.sqrt(variance + eps)
+        shift = values.get(f"{norm}.bias", torch.zeros_like(mean))
+        before = values.get(bias, torch.zeros_like(mean))
         scaled = weight.double() * gain.view(-1, *[1] * (weight.dim() - 1))
         folded[f"{layer}.weight"] = scaled.to(weight.dtype)
-        folded[f"{layer}.bias"] = (shift + (before - mean) * gain).to(weight.dtype)
+        folded[bias] = (shift + (before - mean) * gain).to(weight.dtype)
     return folded

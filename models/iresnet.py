@@ -30,6 +30,9 @@ STAGES = {
 }
 WIDTHS = (64, 128, 256, 512)
 
+#: The last layer, alone in having a bias beside its batch norm.
+LINEAR = "output_layer.3"
+
 
 class SqueezeExcitation(nn.Module):
     """Scales each channel by what the means of all channels say."""
@@ -112,4 +115,4 @@ def fold(state: StateDict, *, without_affine: tuple[str, ...] = ()) -> StateDict
     def layer_of(norm: str) -> str | None:
         return None if norm.endswith("_layer.0") else preceding(norm)
 
-    return fold_batch_norms(state, layer_of, without_affine=without_affine)
+    return fold_batch_norms(state, layer_of, biased=LINEAR.__eq__, without_affine=without_affine)

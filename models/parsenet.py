@@ -48,20 +48,20 @@ class Block(nn.Module):
 class ParseNet(nn.Module):
     """See the module.
 
-    Channels: `first`, then one number for each halving (`down`) and doubling (`up`) of the size,
-    with `depth` blocks between.
+    Channels: one number for each halving (`down`) and doubling (`up`) of the size, with `depth`
+    blocks between; the first layer is as wide as the last.
     """
 
-    def __init__(self, first: int, down: list[int], depth: int, up: list[int], classes: int):
+    def __init__(self, down: list[int], depth: int, up: list[int], classes: int):
         super().__init__()
-        inner = down[-1]
+        inner, first = down[-1], up[-1]
         halve = [Block(*widths, "down") for widths in pairwise([first, *down])]
         double = [Block(*widths, "up") for widths in pairwise([inner, *up])]
         self.encoder = nn.Sequential(Conv(3, first), *halve)
         self.body = nn.Sequential(*(Block(inner, inner) for _ in range(depth)))
         self.decoder = nn.Sequential(*double)
-        self.out_img_conv = Conv(up[-1], 3)
-        self.out_mask_conv = Conv(up[-1], classes)
+        self.out_img_conv = Conv(first, 3)
+        self.out_mask_conv = Conv(first, classes)
 
     def forward(self, image: Tensor, *, picture: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Scores of each pixel, before any softmax.
@@ -90,7 +90,6 @@ def _construct(state: StateDict) -> ParseNet:
         return [len(state[f"{group}.{index}.conv1.conv2d.bias"]) for index in blocks]
 
     return ParseNet(
-        first=len(state["encoder.0.conv2d.bias"]),
         down=widths("encoder", 1),
         depth=_last(state, "body") + 1,
         up=widths("decoder", 0),

@@ -130,7 +130,7 @@ def _layer_of(norm: str) -> str:
 
 
 def _convert(state: StateDict) -> StateDict:
-    return fold_batch_norms(state, _layer_of)
+    return fold_batch_norms(state, _layer_of, biased=lambda layer: True)
 
 
 ARCHITECTURE = Architecture(
