@@ -9,11 +9,11 @@ for the import, and ComfyUI itself never calls them.
 
 from __future__ import annotations
 
+import importlib.util
 import runpy
+import subprocess
 import sys
 from pathlib import Path
-
-import torch
 
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -21,29 +21,30 @@ SCHEMAS = (
 )
 
 
-def declare_missing_operators() -> torch.library.Library | None:
-    """Declare torchvision's operators if its compiled part is not there to do so.
+def torchvision_is_broken() -> bool:
+    """Whether torchvision is installed and cannot be imported.
 
-    Returns:
-        The library; the declarations live as long as it does. None if nothing was needed.
+    Asked in another process: ComfyUI sets up torch's memory before anything may import it.
     """
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for schema in SCHEMAS:
-            library.define(schema)
-        return library
-    except ImportError:
-        pass
-    return None
+    if importlib.util.find_spec("torchvision") is None:
+        return False
+    done = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True)
+    return done.returncode != 0
+
+
+def declare_operators():
+    """Declare torchvision's operators; they stay declared as long as the result is kept."""
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    for schema in SCHEMAS:
+        library.define(schema)
+    return library
 
 
 if __name__ == "__main__":
     checkout = Path(sys.argv[1]).resolve()
-    declared = declare_missing_operators()
+    declared = declare_operators() if torchvision_is_broken() else None
     sys.argv = [str(checkout / "main.py"), *sys.argv[2:]]
     sys.path[0] = str(checkout)
     runpy.run_path(sys.argv[0], run_name="__main__")
