@@ -13,6 +13,7 @@ from . import (
     awing_fan,
     bisenet,
     codeformer,
+    elir,
     facenet,
     gfpgan,
     gpen,
@@ -43,6 +44,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     awing_fan.ARCHITECTURE,
     *mobilefacenet.ARCHITECTURES,
     gpen.ARCHITECTURE,
+    elir.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.
