@@ -1,0 +1,212 @@
+"""FaceDetect node: where the faces are, and which of them to work on."""
+
+from __future__ import annotations
+
+import math
+
+from ..stages.face_detect import ORDERS, detect
+from ..stages.faces import Faces
+from ._api import ADVANCED, CATEGORY, BoundingBox, FacesType, Schema, bounding_box_input, io
+from .choices import detectors
+from .host import ComfyHost, show_text
+
+PASS_THROUGH = "pass through"
+STOP = "stop with an error"
+
+#: Upper end of the pixel widgets, the largest picture side the stages accept.
+LARGEST = 32768
+
+
+class FaceDetect(io.ComfyNode):
+    """Schema and a call down to `stages.face_detect.detect`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """What the node shows."""
+        return Schema(
+            node_id="KintsugiFaceDetect",
+            display_name="Detect Faces",
+            category=CATEGORY,
+            description=(
+                "Finds faces of any size and any rotation and picks the ones to work on. A "
+                "picture without a face is a normal result: it stays in the batch."
+            ),
+            search_aliases=["face detection", "find faces", "face bbox", "RetinaFace", "kintsugi"],
+            inputs=[
+                io.Image.Input(
+                    "image", tooltip="One picture or a batch; every picture is searched."
+                ),
+                io.Combo.Input(
+                    "detector",
+                    options=detectors(),
+                    default="auto",
+                    tooltip=(
+                        "Who looks for faces. auto is the detector that comes with this pack and "
+                        "needs no download; a name fetches that detector once if its file is not "
+                        "in models/facedetection."
+                    ),
+                ),
+                io.Float.Input(
+                    "confidence",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip=(
+                        "How sure the detector must be. Lower it when a face is missed, raise it "
+                        "when something that is no face is taken for one."
+                    ),
+                ),
+                io.Int.Input(
+                    "min_size",
+                    default=0,
+                    min=0,
+                    max=LARGEST,
+                    tooltip=(
+                        "Leave out faces smaller than this many pixels, for example people in the "
+                        "background who should stay soft. 0: no limit."
+                    ),
+                ),
+                io.Int.Input(
+                    "max_size",
+                    default=0,
+                    min=0,
+                    max=LARGEST,
+                    tooltip=(
+                        "Leave out faces larger than this many pixels, which may be sharp enough "
+                        "already. 0: no limit."
+                    ),
+                ),
+                io.Int.Input(
+                    "count",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Keep at most this many faces in each picture, first in order. 0: all.",
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    default=next(iter(ORDERS)),
+                    tooltip="Which face comes first: it decides what count and selection mean.",
+                ),
+                io.String.Input(
+                    "selection",
+                    default="",
+                    tooltip=(
+                        "Numbers of the faces to keep in each picture, counted from 0 in the "
+                        "order above, such as 0 or 0, 2-4. Empty: all of them. If no face has such "
+                        "a number, none is kept."
+                    ),
+                    **ADVANCED,
+                ),
+                io.Combo.Input(
+                    "if_no_face",
+                    options=[PASS_THROUGH, STOP],
+                    default=PASS_THROUGH,
+                    tooltip=(
+                        "What to do if the whole batch has no face: let the pictures through "
+                        "unchanged, or stop the run so that it does not go unnoticed."
+                    ),
+                    **ADVANCED,
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip=(
+                        "Look only where this mask is white: a face counts if its centre lies "
+                        "there. One mask serves the whole batch."
+                    ),
+                ),
+                bounding_box_input(
+                    "boxes",
+                    optional=True,
+                    tooltip=(
+                        "Boxes from another detector. With them wired, only faces inside these "
+                        "boxes are looked for."
+                    ),
+                ),
+            ],
+            outputs=[
+                FacesType.Output(
+                    display_name="faces",
+                    tooltip="The chosen faces, for Align Faces. May be empty.",
+                ),
+                BoundingBox.Output(
+                    display_name="boxes",
+                    tooltip="The same faces as plain boxes in pixels, for other nodes.",
+                ),
+                io.Int.Output(
+                    display_name="count", tooltip="How many faces were chosen in the whole batch."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        detector,
+        confidence,
+        min_size,
+        max_size,
+        count,
+        order,
+        selection,
+        if_no_face,
+        mask=None,
+        boxes=None,
+    ) -> io.NodeOutput:
+        """Detect; a widget says what no face at all means."""
+        faces = detect(
+            image,
+            detector=detector,
+            confidence=confidence,
+            min_size=min_size,
+            max_size=max_size,
+            count=count,
+            order=order,
+            selection=selection,
+            mask=mask,
+            boxes=boxes,
+            host=ComfyHost(),
+        )
+        if not len(faces) and if_no_face == STOP:
+            raise ValueError(no_face_message(faces.frames, confidence))
+        found = "no face" if not len(faces) else f"{len(faces)} face{'s' * (len(faces) > 1)}"
+        show_text(cls, f"{found} in {faces.frames} picture{'s' * (faces.frames > 1)}")
+        return io.NodeOutput(faces, as_bounding_boxes(faces), len(faces))
+
+
+def no_face_message(frames: int, confidence: float) -> str:
+    """What happened, the value seen, and what to try."""
+    return (
+        f"no face was found in {frames} picture{'s' * (frames > 1)} at confidence {confidence:g}; "
+        "lower the confidence or the minimum size, widen the mask, or set if_no_face to "
+        f"'{PASS_THROUGH}'"
+    )
+
+
+def as_bounding_boxes(faces: Faces) -> list[list[dict]]:
+    """Core's BOUNDING_BOX: for each picture a list of boxes inside it.
+
+    Convention: x, y, width, height in whole pixels, x and y of the first pixel inside.
+    """
+    pictures: list[list[dict]] = [[] for _ in range(faces.frames)]
+    for face in faces:
+        # Edges count from the corner of the picture here, from the centre of its first pixel there.
+        x0, y0, x1, y1 = (float(value) + 0.5 for value in face.box)
+        left, top = max(0, math.floor(x0)), max(0, math.floor(y0))
+        right, bottom = min(faces.width, math.ceil(x1)), min(faces.height, math.ceil(y1))
+        pictures[face.frame].append(
+            {
+                "x": left,
+                "y": top,
+                "width": max(1, right - left),
+                "height": max(1, bottom - top),
+                "label": "face",
+                "score": float(face.score),
+            }
+        )
+    return pictures

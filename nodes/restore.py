@@ -1,0 +1,130 @@
+"""Restore node: aligned faces rebuilt by one restorer."""
+
+from __future__ import annotations
+
+from ..stages.restore import restore
+from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
+from .choices import restorers
+from .host import ComfyHost, show_text, to_intermediate
+
+
+class Restore(io.ComfyNode):
+    """Schema and a call down to `stages.restore.restore`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """What the node shows; the menu is drawn from tables and folders, never from the net."""
+        return Schema(
+            node_id="KintsugiRestore",
+            display_name="Restore Faces",
+            category=CATEGORY,
+            description=(
+                "Rebuilds damaged, blurred or tiny faces. Works on the crops of Align Faces; "
+                "put the result back with Blend Faces Back."
+            ),
+            search_aliases=[
+                "face restore",
+                "face restoration",
+                "fix face",
+                "GFPGAN",
+                "CodeFormer",
+                "RestoreFormer",
+                "kintsugi",
+            ],
+            inputs=[
+                io.Image.Input("crops", tooltip="Aligned faces from Align Faces, of any size."),
+                FacesType.Input(
+                    "faces",
+                    optional=True,
+                    tooltip=(
+                        "The faces from Align Faces. With them wired, a picture without a face "
+                        "costs nothing here."
+                    ),
+                ),
+                io.Combo.Input(
+                    "model",
+                    options=restorers(),
+                    default="auto",
+                    tooltip=(
+                        "Who rebuilds the face. auto takes the best model that is already on "
+                        "disk and never downloads. Any other one is downloaded once when it is "
+                        "first used, unless its file already lies in models/facerestore_models."
+                    ),
+                ),
+                io.Float.Input(
+                    "fidelity",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip=(
+                        "Low invents more detail and looks sharper, high stays closer to the "
+                        "person and to the damage. Models without such a control ignore it."
+                    ),
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip=(
+                        "Mixes the restored face with the original one. Below 1 keeps some of "
+                        "the real skin and grain; 0 runs no model at all."
+                    ),
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=False,
+                    tooltip=(
+                        "Fixes the noise of models that draw some: the same seed gives the same "
+                        "face, bit for bit. Other models ignore it."
+                    ),
+                    **ADVANCED,
+                ),
+                io.Boolean.Input(
+                    "commercial_only",
+                    default=False,
+                    label_on="commercial use only",
+                    label_off="any licence",
+                    tooltip=(
+                        "Refuses every model whose licence does not clearly allow commercial use, "
+                        "so that none slips into paid work."
+                    ),
+                    **ADVANCED,
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="crops",
+                    tooltip="The restored faces, as many and as large as went in.",
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="What was done, in one line: the model, its settings, how many faces.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, crops, model, fidelity, strength, seed, commercial_only, faces=None
+    ) -> io.NodeOutput:
+        """Restore; the stand-in crop of a picture without a face goes through as it is."""
+        given = crops if faces is None or len(faces) else crops[:0]
+        restored = restore(
+            given,
+            model=model,
+            fidelity=fidelity,
+            strength=strength,
+            seed=seed,
+            commercial_only=commercial_only,
+            host=ComfyHost(),
+        )
+        show_text(cls, restored.report)
+        result = restored.crops if len(restored.crops) else crops
+        return io.NodeOutput(to_intermediate(result), restored.report)
