@@ -20,6 +20,7 @@ from . import (
     hifacegan,
     mobilefacenet,
     parsenet,
+    pmrf,
     restoreformer,
     retinaface,
     yunet,
@@ -45,6 +46,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *mobilefacenet.ARCHITECTURES,
     gpen.ARCHITECTURE,
     elir.ARCHITECTURE,
+    pmrf.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.
