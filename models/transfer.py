@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import functools
 import http.client
 import os
 import queue
@@ -227,6 +228,7 @@ def _start(response) -> int:
         raise TransferError(f"the server sent a range it does not name ({span!r})") from None
 
 
+@functools.cache
 def _opener() -> urllib.request.OpenerDirector:
     """An opener that trusts the system's certificates and those that Python packages carry.
 

@@ -70,9 +70,9 @@ class FakeHub:
         self.cdn_faults: list[Fault] = []
         self._lock = threading.Lock()
         self._servers = [_serve(self, _HubHandler), _serve(self, _BytesHandler)]
-        self.url, self.cdn_url = (
-            f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers
-        )
+        # By two names, so that clients that look at the host alone see two hosts.
+        self.url = f"http://127.0.0.1:{self._servers[0].server_address[1]}"
+        self.cdn_url = f"http://localhost:{self._servers[1].server_address[1]}"
 
     def __enter__(self) -> FakeHub:
         return self
