@@ -1,0 +1,151 @@
+"""Checks of `nodes/host.py` and `nodes/folders.py` that no workflow shows.
+
+Run in the server's own Python, with ComfyUI beside it, by `test_host.py`:
+
+    python tests/host/inside.py CHECKOUT
+
+prints a JSON object: the name of each check and its traceback, empty where it passed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import traceback
+from pathlib import Path
+
+import launch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def load_pack():
+    """The pack under another name, as ComfyUI imports it."""
+    spec = importlib.util.spec_from_file_location(
+        "pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    pack = importlib.util.module_from_spec(spec)
+    sys.modules["pack"] = pack
+    spec.loader.exec_module(pack)
+    return importlib.import_module("pack.nodes.host"), importlib.import_module("pack.nodes.folders")
+
+
+def folders_are_added_to_what_others_registered(host, folders):
+    import folder_paths
+
+    folder_paths.folder_names_and_paths["facerestore_models"] = (["/elsewhere"], {".pth"})
+    folders.register_folders()
+    folders.register_folders()
+    paths, extensions = folder_paths.folder_names_and_paths["facerestore_models"]
+    assert paths[0] == "/elsewhere" and len(paths) == 2, paths
+    assert extensions == {".pth"}
+    assert set(folders.model_folders()) == set(folders.CATEGORIES)
+    assert folders.model_folders()["facerestore_models"] == paths
+
+
+def networks_live_under_the_memory_manager_and_are_read_once(host, folders):
+    import torch
+    from comfy import model_management
+
+    folders.register_folders()
+    first = host.ComfyHost().load("kintsugi-restorer")
+    assert host.ComfyHost().load("kintsugi-restorer") is first, "read twice"
+    assert [patcher.model for patcher in model_management.loaded_models()] == [first]
+    assert next(first.parameters()).dtype == torch.float32
+    assert not first.training
+    model_management.unload_all_models()
+    assert model_management.loaded_models() == []
+    assert host.ComfyHost().load("kintsugi-restorer") is first, "read again after unloading"
+
+
+def the_oldest_network_is_given_back(host, folders):
+    host._patchers.clear()
+    kept, host.KEPT = host.KEPT, 1
+    host.ComfyHost().load("kintsugi-restorer")
+    second = host.ComfyHost().load("kintsugi-detector")
+    assert [patcher.model for patcher in host._patchers.values()] == [second]
+    host.KEPT = kept
+
+
+def progress_reaches_the_bar_and_the_stop_button_gets_through(host, folders):
+    import comfy.utils
+    from comfy import model_management
+
+    seen = []
+
+    def hook(value, total, preview, node_id=None):
+        seen.append((value, total))
+        model_management.throw_exception_if_processing_interrupted()
+
+    comfy.utils.set_progress_bar_global_hook(hook)
+    bar = host.ComfyHost()
+    bar.progress(1, 4)
+    bar.progress(2, 4)
+    bar.progress(0, 0)
+    assert seen == [(1, 4), (2, 4), (0, 1)], seen
+    model_management.interrupt_current_processing()
+    try:
+        bar.progress(3, 4)
+    except model_management.InterruptProcessingException:
+        return
+    raise AssertionError("the interrupt was swallowed")
+
+
+def dtypes_are_those_that_card_and_core_agree_on(host, folders):
+    import torch
+    from comfy import model_management
+
+    half = torch.rand(1, 8, 8, 3).half()
+    asked = getattr(model_management, "intermediate_dtype", lambda: torch.float32)()
+    assert host.to_intermediate(half).dtype == asked
+    assert host.to_intermediate(half.float(), torch.float64).dtype == torch.float64
+    model_management.intermediate_dtype = lambda: torch.float16
+    assert host.to_intermediate(half.float()).dtype == torch.float16
+    card = host.zoo.card("codeformer")
+    for answer, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        model_management.should_use_bf16 = lambda device=None, answer=answer: answer
+        assert host.safe_dtype(card, torch.device("cpu")) == dtype
+
+
+def keywords_of_newer_cores_are_dropped(host, folders):
+    api = importlib.import_module("pack.nodes._api")
+    schema = api.Schema(node_id="X", search_aliases=["a"], keyword_of_the_future=1, inputs=[])
+    assert schema.node_id == "X"
+    assert not hasattr(schema, "keyword_of_the_future")
+
+
+CHECKS = (
+    folders_are_added_to_what_others_registered,
+    networks_live_under_the_memory_manager_and_are_read_once,
+    the_oldest_network_is_given_back,
+    progress_reaches_the_bar_and_the_stop_button_gets_through,
+    dtypes_are_those_that_card_and_core_agree_on,
+    keywords_of_newer_cores_are_dropped,
+)
+
+
+def main(checkout: str) -> None:
+    """Run every check in ComfyUI's surroundings, imported in the order of its main.py."""
+    declared = launch.declare_operators() if launch.torchvision_is_broken() else None
+    sys.path.insert(0, checkout)
+    sys.argv = ["main.py", "--cpu"]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    import utils.extra_config  # noqa: F401
+
+    results = {}
+    host, folders = load_pack()
+    for check in CHECKS:
+        try:
+            check(host, folders)
+            results[check.__name__] = ""
+        except Exception:
+            results[check.__name__] = traceback.format_exc()
+    del declared
+    sys.stdout.write("\n" + json.dumps(results) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
