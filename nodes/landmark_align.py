@@ -89,6 +89,4 @@ class LandmarkAlign(io.ComfyNode):
         )
         if not len(aligned):
             crops = torch.zeros(1, size, size, 3)
-        return io.NodeOutput(
-            to_intermediate(crops), aligned, to_intermediate(footprint(aligned))
-        )
+        return io.NodeOutput(to_intermediate(crops), aligned, to_intermediate(footprint(aligned)))
