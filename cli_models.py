@@ -62,15 +62,16 @@ def _each(names: list[str], act: Callable[[str], None]) -> int:
 
 
 def _list(library: zoo.Library, commercial_only: bool) -> int:
-    rows = [("name", "kind", "size", "commercial", "on disk")]
+    rows = [("name", "kind", "size", "on disk", "commercial", "licence of the weights")]
     notes = []
     for entry in store.entries(library):
         card = entry.card
         if not zoo.allowed(card, commercial_only=commercial_only):
             continue
-        here = str(entry.path) if entry.path else ("no" if card.sources else "no, by hand")
-        size = entry.path.stat().st_size if entry.path else card.size
-        rows.append((card.name, card.kind, store.megabytes(size), card.commercial, here))
+        missing = "no" if card.sources or card.builtin else "no, by hand"
+        size = store.megabytes(entry.path.stat().st_size if entry.path else card.size)
+        here = "yes" if entry.path else missing
+        rows.append((card.name, card.kind, size, here, card.commercial, card.weights_license))
         if entry.note:
             notes.append(entry.note)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""Keeping house among the models: what is there, whether it is whole, taking one away, the table."""
+"""Keeping house among the models: what is there, what is whole, taking one away, the table."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def verify(
 def remove(card: ModelCard, library: Library) -> list[Path]:
     """Delete a model's file and what is left of its downloads; the hash seen first is kept.
 
-    Only the folder that downloads go to is touched: files elsewhere belong to another program.
+    Only what this program fetched is touched: files elsewhere or by other names belong to others.
 
     Returns:
         The deleted files.
@@ -87,9 +87,8 @@ def remove(card: ModelCard, library: Library) -> list[Path]:
     if card.builtin:
         raise RefusedFileError(f"{card.name} is part of the package and stays")
     folder = library.destination(card)
-    partial = f".{card.file}."
-    doomed = [folder / name for name in card.names]
-    doomed += [path for path in (folder / PRIVATE).glob("*.part") if partial in f".{path.name}"]
+    parts = (folder / PRIVATE).glob("*.part")
+    doomed = [folder / card.file, *(p for p in parts if p.name.startswith(f"{card.file}."))]
     deleted = []
     for path in doomed:
         if path.is_file() or path.is_symlink():
@@ -99,8 +98,8 @@ def remove(card: ModelCard, library: Library) -> list[Path]:
         elsewhere = library.find(card)
         if elsewhere is not None:
             raise RefusedFileError(
-                f"{elsewhere} is not in {folder}, where this program keeps its downloads; "
-                "another program may need it, so delete it there yourself"
+                f"{elsewhere} is not {folder / card.file}, the name of our downloads; "
+                "another program may need it, so delete it yourself"
             )
     return deleted
 

@@ -1,7 +1,7 @@
 """From a weights file to its tensors, without ever running code that the file carries.
 
-The format is read off the first bytes, not off the name. Tensors are mapped from the disk where the
-format allows it, privately: writing to them never reaches the file.
+The format is read off the first bytes, for names often lie. Tensors are mapped from the disk where
+the format allows it, privately: writing to them never reaches the file.
 """
 
 from __future__ import annotations
@@ -52,12 +52,16 @@ def load_file(path: str | os.PathLike):
         raise WeightsError(path, f"cannot be read ({error.strerror})", "check the path") from error
     if size == 0:
         raise WeightsError(path, "is empty (0 bytes)", AGAIN)
-    if head.startswith(b"PK\x03\x04"):
+    zipped, tensors = head.startswith(b"PK\x03\x04"), head[8:9] == b"{"
+    torch_saved = zipped or (head.startswith(b"\x80") and not tensors)
+    if torch_saved and path.suffix == ".safetensors":
+        raise WeightsError(path, "is a torch checkpoint, whatever its name", "rename it to .pth")
+    if zipped:
         checkpoint = _load_zip(path, size)
-    elif head[8:9] == b"{":
-        checkpoint = _load_safetensors(path)
-    elif head.startswith(b"\x80"):
+    elif torch_saved:
         checkpoint = _load_torch(path, mmap=False)
+    elif tensors:
+        checkpoint = _load_safetensors(path)
     else:
         raise WeightsError(path, _nature(path, head, size), AGAIN)
     for name, tensor in _tensors(checkpoint):
