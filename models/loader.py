@@ -22,6 +22,7 @@ from . import (
     parsenet,
     pmrf,
     restoreformer,
+    restorer,
     retinaface,
     yunet,
 )
@@ -47,6 +48,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     gpen.ARCHITECTURE,
     elir.ARCHITECTURE,
     pmrf.ARCHITECTURE,
+    restorer.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.

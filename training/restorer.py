@@ -1,0 +1,211 @@
+"""Train kintsugi-restorer: python training/restorer.py --data ../shared/faces --minutes 75
+
+The schedule follows the clock, so that it always ends annealed; a run that was cut off goes on from
+its last checkpoint with the time it had left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from kintsugi.models.restorer import Restorer
+from kintsugi.training.data import Portraits, portraits
+from kintsugi.training.degradations import degrade
+from kintsugi.training.losses import charbonnier, edges, likeness, texture
+from kintsugi.training.teachers import Identity
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+SIZE = 256
+
+#: How often each strength is drawn.
+MIXTURE = {"clean": 0.06, "light": 0.29, "medium": 0.35, "heavy": 0.30}
+
+#: How much more often a photograph of a real person is drawn than a generated face.
+REAL = 3.0
+
+#: Weights: edges, texture and features (times 1 - fidelity), identity.
+EDGES, TEXTURE, FEATURES, IDENTITY = 0.5, 0.04, 0.04, 0.04
+
+
+class Damaged(IterableDataset):
+    """Endless (damaged, clean) pairs, (3, S, S) uint8."""
+
+    def __init__(self, faces: Portraits, seed: int):
+        self.faces, self.seed = faces, seed
+        weights = np.where(faces.real, REAL, 1.0)
+        self.chances = weights / weights.sum()
+
+    def __iter__(self):
+        rng = np.random.default_rng([self.seed, int(time.time())])
+        while True:
+            clean = vary(self.faces.pictures[rng.choice(len(self.faces), p=self.chances)], rng)
+            damaged, _ = degrade(clean, rng, str(rng.choice(list(MIXTURE), p=[*MIXTURE.values()])))
+            yield tuple(torch.from_numpy(p.transpose(2, 0, 1).copy()) for p in (damaged, clean))
+
+
+def vary(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirrored, a little turned, scaled and shifted, in other light."""
+    if rng.random() < 0.5:
+        face = face[:, ::-1]
+    if rng.random() < 0.7:
+        matrix = cv2.getRotationMatrix2D(
+            (SIZE / 2, SIZE / 2), rng.normal(0, 4), rng.uniform(0.96, 1.12)
+        )
+        matrix[:, 2] += rng.normal(0, 4, 2)
+        face = cv2.warpAffine(
+            face, matrix, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+        )
+    if rng.random() < 0.5:
+        gains = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, 3)
+        table = np.clip((np.arange(256)[:, None] / 255) ** rng.uniform(0.8, 1.25) * gains, 0, 1)
+        face = cv2.LUT(np.ascontiguousarray(face), np.rint(table * 255).astype(np.uint8)[None])
+    return np.ascontiguousarray(face)
+
+
+def signed(pictures: Tensor) -> Tensor:
+    """uint8 to [-1, 1], channels last in memory."""
+    return (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def evaluate(network: Restorer, faces: Portraits, judge: Identity) -> dict[str, list[float]]:
+    """PSNR and identity of the input, and of fidelity 1, 0.5 and 0, over fixed damages."""
+    figures = {}
+    for strength in ("light", "medium", "heavy"):
+        rng = np.random.default_rng(7)
+        pairs = [(degrade(face, rng, strength)[0], face) for face in faces.pictures]
+        damaged, clean = (
+            signed(torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2))
+            for part in zip(*pairs, strict=True)
+        )
+        wanted = judge(clean)[0]
+        row = []
+        for output in (damaged, *(network(damaged, f).clamp(-1, 1) for f in (1.0, 0.5, 0.0))):
+            error = (output - clean).square().mean((1, 2, 3)) / 4
+            row.append(round(float((-10 * error.log10()).mean()), 2))
+            row.append(round(float((judge(output)[0] * wanted).sum(1).mean()), 3))
+        figures[strength] = row
+    return figures
+
+
+def rate(share: float, peak: float) -> float:
+    """Learning rate after `share` of the time: a short rise, then a cosine to nothing."""
+    return peak * min(share / 0.01, 0.5 * (1 + math.cos(math.pi * min(share, 1))) + 1e-3)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
+    parser.add_argument("--out", type=Path, default=Path("runs/restorer"))
+    parser.add_argument("--minutes", type=float, default=75)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument(
+        "--judged", type=int, default=2, help="faces of a batch judged for identity"
+    )
+    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="weights to start from")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(0)
+    options.out.mkdir(parents=True, exist_ok=True)
+    network = Restorer().to(memory_format=torch.channels_last)
+    average = Restorer().eval().requires_grad_(False)
+    for block in network.modules():
+        if hasattr(block, "film"):
+            torch.nn.init.zeros_(block.second.weight)
+            torch.nn.init.zeros_(block.film.weight)
+            torch.nn.init.zeros_(block.film.bias)
+    torch.nn.init.zeros_(network.out.weight)
+    judge = Identity(options.data).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=1e-4)
+    step, spent = 0, 0.0
+    checkpoint = options.out / "last.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        step, spent = saved["step"], saved["spent"]
+    elif options.start:
+        network.load_state_dict(torch.load(options.start, weights_only=True)["average"])
+    average.load_state_dict(saved["average"] if checkpoint.exists() else network.state_dict())
+
+    train = portraits(options.data, "train")
+    large = portraits(options.data, "train", size=SIZE, kind="aligned512")
+    faces = Portraits(
+        np.concatenate([train.pictures, large.pictures]),
+        train.people + large.people,
+        np.concatenate([train.real, large.real]),
+    )
+    held = portraits(options.data, "val")
+    keep = np.flatnonzero(held.real)[:24]
+    held = Portraits(held.pictures[keep], tuple(held.people[i] for i in keep), held.real[keep])
+    batches = iter(
+        DataLoader(Damaged(faces, options.seed), options.batch, num_workers=1, prefetch_factor=6)
+    )
+    print(f"{len(faces)} faces, {faces.real.sum()} real", flush=True)
+
+    total, begun, saved_at, judged_at = options.minutes * 60, time.monotonic(), spent, spent
+    sums = torch.zeros(5)
+    while (now := spent + time.monotonic() - begun) < total:
+        for group in optimiser.param_groups:
+            group["lr"] = rate(now / total, options.rate)
+        damaged, clean = (signed(part) for part in next(batches))
+        # Half of the batch stands at the faithful end, where the default figures are measured.
+        fidelity = torch.rand(len(clean)).mul(2).clamp(max=1)
+        output = network(damaged, fidelity)
+        pixels, borders = charbonnier(output, clean), edges(output, clean)
+        grain = texture(output, clean)
+        few = options.judged
+        with torch.no_grad():
+            wanted = judge(clean[:few], keep=3)
+        distance, features = likeness(judge(output[:few], keep=3), wanted)
+        freedom = 1 - fidelity
+        loss = (pixels + EDGES * borders + TEXTURE * freedom * grain).mean()
+        loss = loss + (IDENTITY * distance + FEATURES * freedom[:few] * features).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimiser.step()
+        step += 1
+        decay = min(0.998, (step + 1) / (step + 10))
+        for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+            mean.lerp_(value.detach(), 1 - decay)
+        parts = (pixels, borders, grain, distance, features)
+        sums = sums + torch.stack([part.detach().mean() for part in parts])
+        if step % 100 == 0:
+            figures = " ".join(f"{value:.4f}" for value in (sums / 100).tolist())
+            sums.zero_()
+            print(f"{now / 60:.1f} min step {step}: {figures}", flush=True)
+        if now - saved_at > 180:
+            saved_at = now
+            state = {"network": network.state_dict(), "average": average.state_dict()}
+            state |= {"optimiser": optimiser.state_dict(), "step": step, "spent": now}
+            torch.save(state, checkpoint)
+        if now - judged_at > 600:
+            judged_at = now
+            print(json.dumps(evaluate(average, held, judge)), flush=True)
+    print(json.dumps(evaluate(average, held, judge)), flush=True)
+    weights = {name: value.half().contiguous() for name, value in average.state_dict().items()}
+    save_file(weights, options.out / "kintsugi-restorer.safetensors")
+    torch.save({"average": average.state_dict()}, options.out / "final.pt")
+    print(f"{step} steps; weights in {options.out}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
