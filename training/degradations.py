@@ -37,7 +37,7 @@ class Strength:
 
     passes: how many passes of (blur, downsample, noise, JPEG); each range holds for the first pass,
         the second draws from its milder half.
-    factor: of the first pass; total shrinking is at most factor squared over two.
+    factor: of the first pass; both passes together never exceed its upper end.
     """
 
     passes: int
@@ -71,7 +71,7 @@ STRENGTHS: dict[str, Strength] = {
         0.05, (3, 7), 0.2, (1, 6), 0.15, (0.004, 0.03), 0.2, (0.6, 0.95), 0.2, 0.15, 0.1,
     ),
     "heavy": Strength(
-        2, 0.9, (1.5, 6.0), (6, 18), (3.0, 8.0), (4, 30), (20, 70),
+        2, 0.9, (1.5, 4.5), (6, 16), (2.5, 8.0), (4, 28), (20, 70),
         0.08, (6, 12), 0.3, (2, 12), 0.25, (0.01, 0.08), 0.25, (0.45, 0.9), 0.25, 0.25, 0.12,
     ),
 }  # fmt: skip
@@ -117,7 +117,8 @@ class _Pass:
         self.picture = cv2.filter2D(self.picture, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
 
     def downsample(self) -> None:
-        factor = self.draw(*self.strength.factor)
+        # The second pass shrinks only what the first left of the range.
+        factor = min(self.draw(*self.strength.factor), self.strength.factor[1] / self.scale)
         side = max(8, round(self.picture.shape[0] / factor))
         factor = self.picture.shape[0] / side
         how = _SHRINK[self.rng.integers(len(_SHRINK))]
