@@ -111,6 +111,7 @@ class ModelCard:
             (self.controls <= CONTROLS, "controls", self.controls, CONTROLS),
             (self.folder is None or self.folder in FOLDERS, "folder", self.folder, FOLDERS),
             (self.commercial in COMMERCIAL, "commercial", self.commercial, COMMERCIAL),
+            ("/" not in self.file and "\\" not in self.file, "file", self.file, "plain names"),
         )
         for good, field, value, choices in checks:
             if not good:

@@ -349,7 +349,7 @@ def test_two_processes_at_once_download_once(server, tmp_path):
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=60) for process in both]
+    said = [process.communicate(timeout=300) for process in both]
     path = tmp_path / "facedetection" / CARD.file
     assert [out.strip() for out, _ in said] == [str(path)] * 2, said
     assert path.read_bytes() == BODY
