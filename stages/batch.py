@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .faces import Faces
+
 
 def check(image: Tensor, name: str = "image") -> Tensor:
     """A batch of pictures, (B, H, W, C) with 1, 3 or 4 channels, finite.
@@ -51,3 +53,13 @@ def check_crops(crops: Tensor, name: str = "crops") -> Tensor:
             "as LandmarkAlign makes them"
         )
     return crops
+
+
+def check_same_pictures(image: Tensor, faces: Faces) -> None:
+    """Raise ValueError unless `faces` were found in pictures of this number and size."""
+    frames, height, width = image.shape[:3]
+    if (frames, height, width) != (faces.frames, faces.height, faces.width):
+        raise ValueError(
+            f"the faces were found in {faces.frames} picture(s) of {faces.width} x {faces.height}, "
+            f"but the image has {frames} of {width} x {height}; wire the same image to both nodes"
+        )

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from . import geometry
-from .batch import check
+from . import landmarks as networks
+from .batch import check, check_same_pictures
 from .faces import Crop, Faces
 from .host import Host
 
@@ -22,6 +23,7 @@ def align(
     size: int = 512,
     template: str = "ffhq",
     margin: float = 0.0,
+    landmarks: str | None = None,
     host: Host | None = None,
 ) -> tuple[Tensor, Faces]:
     """Square crops in which the five points lie where the template has them.
@@ -32,6 +34,8 @@ def align(
         size: side of the crops in pixels, 64 to 4096.
         template: "ffhq" (what restorers are trained on) or another key of geometry.TEMPLATES.
         margin: share of the side added around the template's view on each side, 0 to 1.
+        landmarks: a landmark network of the zoo; the faces get its landmarks, and five points
+            taken from them instead of the detector's. None asks none.
 
     Returns:
         crops (N, size, size, 3) float32 in [0, 1] on the CPU, in the order of `faces`, N may be 0;
@@ -49,6 +53,12 @@ def align(
         raise ValueError(f"margin is {margin}; choose 0 to 1 of the crop's side")
     check_same_pictures(image, faces)
     points = geometry.template(template).points(size, margin)
+    if landmarks:
+        faces = networks.landmarks(image, faces, model=landmarks, host=host)
+        faces = faces.with_faces(
+            replace(face, points=networks.five_points(face.landmarks, face.scheme))
+            for face in faces
+        )
     if not len(faces):
         return torch.zeros(0, size, size, 3), faces
     matrices = geometry.similarity(torch.stack([face.points for face in faces]), points)
@@ -58,16 +68,6 @@ def align(
         for face, matrix in zip(faces, matrices, strict=True)
     ]
     return crops, faces.with_faces(aligned)
-
-
-def check_same_pictures(image: Tensor, faces: Faces) -> None:
-    """Raise ValueError unless `faces` were found in pictures of this number and size."""
-    frames, height, width = image.shape[:3]
-    if (frames, height, width) != (faces.frames, faces.height, faces.width):
-        raise ValueError(
-            f"the faces were found in {faces.frames} picture(s) of {faces.width} x {faces.height}, "
-            f"but the image has {frames} of {width} x {height}; wire the same image to both nodes"
-        )
 
 
 def cut_all(
