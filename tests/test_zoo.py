@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 import subprocess
 import sys
+import typing
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +59,18 @@ def test_a_card_names_a_network_that_is_there(card):
 @every_card
 def test_a_card_says_how_its_crop_is_cut(card):
     assert (card.template is None) == (card.crop is None) == (card.kind == "detector")
+
+
+@pytest.mark.parametrize("name", [n for n, card in CARDS.items() if card.kind == "restorer"])
+def test_a_control_of_a_restorer_is_an_argument_of_its_network(name):
+    card = CARDS[name]
+    known = {architecture.name: architecture for architecture in loader.ARCHITECTURES}
+    network = typing.get_type_hints(known[card.architecture].construct)["return"]
+    arguments = set(inspect.signature(network.forward).parameters)
+    spelled = {"seed": "noise"}  # stages draw the noise, networks take it
+    for control in card.controls:
+        assert spelled.get(control, control) in arguments
+    assert ("fidelity" in arguments) == ("fidelity" in card.controls)
 
 
 def test_file_names_are_unique_and_lead_nowhere():
