@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,13 @@ def test_every_socket_and_widget_explains_itself(info, node):
 def test_every_node_has_a_help_page(node):
     page = (ROOT / "js" / "docs" / f"{node}.md").read_text(encoding="utf-8")
     assert page.startswith("# ")
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_the_page_can_fetch_every_help_page(server, node):
+    url = f"http://127.0.0.1:{server.port}/extensions/{PACK}/docs/{node}.md"
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        assert answer.read().startswith(b"# ")
 
 
 def test_menus_offer_auto_first(info):
