@@ -186,6 +186,8 @@ def _size(path: Path) -> int:
 
 def _stream(url: str, headers: Mapping[str, str], done: int) -> Iterator[tuple[int, bytes]]:
     """Offset and bytes of each chunk of `url`, from `done` on or, if refused, from 0."""
+    if not url.startswith(("http://", "https://")):  # urllib would read local files too
+        raise TransferError(f"the Hub sent us to {url[:60]!r}, which is no web address", 404)
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
     for key, value in headers.items():
         request.add_unredirected_header(key, value)

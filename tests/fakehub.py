@@ -39,6 +39,7 @@ class Fault:
     alter: made of the right body the one that is sent.
     pause: seconds between pieces of `piece` bytes.
     whole: a range is ignored and the whole file sent, as some mirrors do.
+    location: where the Hub sends the client instead of to the second host.
     """
 
     status: int | None = None
@@ -48,6 +49,7 @@ class Fault:
     pause: float = 0.0
     piece: int = 1 << 16
     whole: bool = False
+    location: str | None = None
 
 
 class FakeHub:
@@ -195,7 +197,7 @@ class _HubHandler(_Handler):
         return self.answer(
             302,
             {
-                "Location": f"{self.hub.cdn_url}/lfs/{sha256}?signature=x",
+                "Location": fault.location or f"{self.hub.cdn_url}/lfs/{sha256}?signature=x",
                 "X-Repo-Commit": revision,
                 "X-Linked-Size": str(len(body)),
                 "X-Linked-ETag": f'"{sha256}"',

@@ -174,6 +174,24 @@ def test_the_second_source_replaces_wrong_bytes_of_the_first(server, library):
     assert locate(CARD, library).read_bytes() == BODY
 
 
+def test_a_hub_that_points_at_local_files_is_not_followed(server, library, tmp_path):
+    (tmp_path / "local").write_bytes(BODY)
+    server.hub_faults = [Fault(location=(tmp_path / "local").as_uri())]
+    with pytest.raises(HubError, match="no web address"):
+        locate(replace(CARD, sources=CARD.sources[:1]), library)
+
+
+def test_a_spoilt_partial_file_is_noticed_and_the_next_run_starts_anew(server, library):
+    server.cdn_faults = [Fault(cut=5000), *DEAD]
+    with pytest.raises(HubError):
+        locate(CARD, library)
+    server.cdn_faults = []
+    partials(library)[0].write_bytes(bytes(5000))
+    with pytest.raises(HubError, match="was deleted"):
+        locate(replace(CARD, sources=CARD.sources[:1]), library)
+    assert locate(CARD, library).read_bytes() == BODY
+
+
 def test_one_error_names_file_address_folder_and_each_reason(server, library):
     server.files.clear()
     with pytest.raises(HubError) as caught:
