@@ -13,6 +13,7 @@ from . import (
     awing_fan,
     bisenet,
     codeformer,
+    detector,
     elir,
     facenet,
     gfpgan,
@@ -47,6 +48,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *mobilefacenet.ARCHITECTURES,
     gpen.ARCHITECTURE,
     elir.ARCHITECTURE,
+    detector.ARCHITECTURE,
     pmrf.ARCHITECTURE,
     restorer.ARCHITECTURE,
 )

@@ -1,0 +1,166 @@
+"""kintsugi-detector: faces and five points in one shot, at strides 4, 8 and 16.
+
+An anchor-free detector after FCOS (Tian et al., 2019) and YuNet (Wu et al., 2023): every cell says
+how likely a face is centred on it, and where its box and points are. One pass covers faces of
+`SMALLEST` to `LARGEST` pixels at any in-plane rotation; an image pyramid does the rest. Plain dense
+3x3 convolutions: faster than depthwise ones on a CPU at these widths.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .anchors import Candidates
+from .architecture import Architecture, StateDict
+
+#: Pixels per cell of the three outputs.
+STRIDES = (4, 8, 16)
+
+#: Side in pixels, sqrt(width * height), of the faces that one pass is trained to find.
+SMALLEST, LARGEST = 9.0, 128.0
+
+#: One cell of stride s measures boxes and points in units of UNIT * s.
+UNIT = 4.0
+
+#: Channels of one output cell: score, box (x, y, log width, log height), five points (x, y).
+FIELDS = 1 + 4 + 10
+
+
+class Conv(nn.Conv2d):
+    """3x3 convolution, padded so that stride 1 keeps the size."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+        super().__init__(inputs, outputs, 3, stride=stride, padding=1)
+
+
+class Block(nn.Module):
+    """Two convolutions around a shortcut."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first, self.second = Conv(width, width), Conv(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(F.relu(self.first(x))))
+
+
+class Head(nn.Module):
+    """One convolution for the task and one linear read-out of `FIELDS` numbers a cell."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.mix = Conv(width, width)
+        self.read = nn.Conv2d(width, FIELDS, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(F.relu(self.mix(x)))
+
+
+class Detector(nn.Module):
+    """Score, box and five points for every cell of three grids.
+
+    Args:
+        stem, fine, coarse: channels at stride 2, at stride 4, and at strides 8 and 16.
+        blocks: residual blocks at strides 4, 8 and 16.
+    """
+
+    def __init__(
+        self,
+        stem: int = 16,
+        fine: int = 32,
+        coarse: int = 64,
+        blocks: tuple[int, int, int] = (1, 2, 2),
+    ):
+        super().__init__()
+        self.stem = Conv(3, stem, stride=2)
+        self.down4 = Conv(stem, fine, stride=2)
+        self.stage4 = nn.Sequential(*(Block(fine) for _ in range(blocks[0])))
+        self.down8 = Conv(fine, coarse, stride=2)
+        self.stage8 = nn.Sequential(*(Block(coarse) for _ in range(blocks[1])))
+        self.down16 = Conv(coarse, coarse, stride=2)
+        self.stage16 = nn.Sequential(*(Block(coarse) for _ in range(blocks[2])))
+        self.up8 = nn.Conv2d(coarse, coarse, 1)
+        self.up4 = nn.Conv2d(coarse, fine, 1)
+        self.head4, self.head8, self.head16 = Head(fine), Head(coarse), Head(coarse)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw outputs, see `decode`.
+
+        Args:
+            x: (N, 3, H, W) RGB in [0, 1]; H and W are multiples of 16.
+
+        Returns:
+            (N, FIELDS, H / s, W / s) for each stride s of `STRIDES`.
+        """
+        x = F.relu(self.stem(x - 0.5))  # centred, so that zero padding is mid-grey
+        x4 = self.stage4(F.relu(self.down4(x)))
+        x8 = self.stage8(F.relu(self.down8(x4)))
+        x16 = self.stage16(F.relu(self.down16(x8)))
+        x8 = F.relu(x8 + F.interpolate(self.up8(x16), scale_factor=2.0, mode="nearest"))
+        x4 = F.relu(x4 + F.interpolate(self.up4(x8), scale_factor=2.0, mode="nearest"))
+        return self.head4(x4), self.head8(x8), self.head16(x16)
+
+    def detect(self, image: Tensor) -> Candidates:
+        """One candidate per cell, in pixels of `image`; see `forward` and `decode`.
+
+        A cell with a likelier neighbour on its grid scores 0: it speaks of the same face.
+        """
+        parts = []
+        for raw, stride in zip(self(image), STRIDES, strict=True):
+            raw = raw.float()
+            score = raw[:, :1]
+            peak = score == F.max_pool2d(score, 3, stride=1, padding=1)
+            logits, boxes, points = decode(raw, stride)
+            parts.append((boxes, torch.sigmoid(logits) * peak.flatten(1), points))
+        return Candidates(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
+
+
+def decode(raw: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One grid's raw outputs in pixels.
+
+    Args:
+        raw: (N, FIELDS, h, w) as `Detector` returns it.
+        stride: pixels per cell.
+
+    Returns:
+        logits (N, h * w), boxes (N, h * w, 4), points (N, h * w, 5, 2).
+
+    Convention: pixels of the network's input, (x, y), the centre of the top-left pixel is (0, 0),
+    boxes (x0, y0, x1, y1); they may reach beyond the picture.
+    """
+    n, _, h, w = raw.shape
+    cells = raw.permute(0, 2, 3, 1).reshape(n, h * w, FIELDS)
+    centres = cell_centres(h, w, stride).to(raw)
+    unit = UNIT * stride
+    middle = centres + cells[..., 1:3] * unit
+    half = cells[..., 3:5].clamp(-4.0, 4.0).exp() * (unit / 2)
+    boxes = torch.cat([middle - half, middle + half], dim=-1)
+    points = centres[:, None] + cells[..., 5:].reshape(n, h * w, 5, 2) * unit
+    return cells[..., 0], boxes, points
+
+
+def cell_centres(height: int, width: int, stride: int) -> Tensor:
+    """(height * width, 2) pixel positions (x, y) of the cells' centres, row by row."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return (torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5) * stride - 0.5
+
+
+def _construct(state: StateDict) -> Detector:
+    def depth(stage: str) -> int:
+        return len({key.split(".")[1] for key in state if key.startswith(f"{stage}.")})
+
+    return Detector(
+        stem=state["stem.weight"].shape[0],
+        fine=state["down4.weight"].shape[0],
+        coarse=state["down8.weight"].shape[0],
+        blocks=(depth("stage4"), depth("stage8"), depth("stage16")),
+    )
+
+
+ARCHITECTURE = Architecture(
+    name="kintsugi-detector",
+    keys=("down4.weight", "up4.weight", "head4.read.weight", "head16.read.weight"),
+    construct=_construct,
+)
