@@ -185,9 +185,9 @@ class CodeFormer(nn.Module):
         Raises:
             ValueError: the image is not 512 px.
         """
-        if image.shape[2:] != (512, 512):
-            height, width = image.shape[2:]
-            raise ValueError(f"CodeFormer takes 512 x 512 faces, got {width} x {height}: resize")
+        side, (height, width) = max(WIDTHS), image.shape[2:]
+        if (height, width) != (side, side):
+            raise ValueError(f"CodeFormer takes {side} x {side} faces, got {width} x {height}")
         fidelity = self.fidelity if fidelity is None else fidelity
         weight = torch.as_tensor(fidelity, dtype=image.dtype, device=image.device).view(-1, 1, 1, 1)
         sizes = set(self.sizes) if bool((weight > 0).any()) else set()
