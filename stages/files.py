@@ -1,0 +1,40 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class PictureError(Exception):
+    """A photo cannot be read or written; the message says why and what to do."""
+
+
+def save(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing: beside its place first, then moved there.
+
+    Raises:
+        PictureError: the folder cannot be written, the disk is full.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        _discard(part)
+        raise PictureError(
+            f"{path}: cannot be written: {error.strerror}; free some space or choose another folder"
+        ) from error
+    except BaseException:
+        _discard(part)
+        raise
+
+
+def _discard(part: Path) -> None:
+    try:
+        part.unlink(missing_ok=True)
+    except OSError:  # a folder that cannot be written cannot hold a part either
+        return
