@@ -1,0 +1,294 @@
+"""Photo files: read upright in their own integers, write back with only the masked pixels changed.
+
+JPEG, PNG, WebP and TIFF with 8 or 16 bits a channel, grey or colour, with or without alpha.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from . import containers, deep
+from .files import PictureError, save
+
+#: File name endings and the format each stands for.
+FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+
+#: Largest picture taken, in pixels: its float copies fill about 2 GB each.
+MAX_PIXELS = 150_000_000
+
+#: Worst steps of a JPEG table that a restored face is written with (quality 92 of Annex K.1 / 4).
+_JPEG_STEP = 8
+
+#: Colour type of a PNG that is grey with alpha.
+_PNG_GREY_ALPHA = 4
+
+#: Rec. 601 luma, as Pillow makes grey of colour.
+_LUMA = (0.299, 0.587, 0.114)
+
+#: What brings stored pixels upright, by EXIF orientation.
+_UPRIGHT = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
+    7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda p: p.swapaxes(0, 1)[::-1],
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo file in memory.
+
+    path: where it was read. pixels: (H, W, C) uint8 or uint16, upright, never written to; C is 1
+    (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha). format: "JPEG", "PNG", "WEBP" or
+    "TIFF". exif, xmp, icc: metadata blocks or None, the orientation reset. dpi: or None.
+    segments: the metadata of a JPEG or PNG as it stands in the file. encoding: arguments that make
+    Pillow write as the source was written.
+    """
+
+    path: Path
+    pixels: np.ndarray
+    format: str
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    icc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    segments: bytes = b""
+    encoding: dict = field(default_factory=dict)
+
+    @property
+    def colours(self) -> int:
+        """Channels without alpha: 1 or 3."""
+        return 1 if self.pixels.shape[2] < 3 else 3
+
+    def tensor(self) -> Tensor:
+        """(1, H, W, 3) float32 in [0, 1], RGB; alpha has no part in restoration."""
+        colour = self.pixels[..., : self.colours].astype(np.float32)
+        image = torch.from_numpy(colour).div_(np.iinfo(self.pixels.dtype).max)[None]
+        return image.expand(-1, -1, -1, 3).contiguous() if self.colours == 1 else image
+
+
+def read(path: Path) -> Photo:
+    """Read a photo.
+
+    Raises:
+        PictureError: no picture, damaged, a kind that has no exact 8 or 16 bit form, too large or
+            too small.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(path, data)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(
+            f"{path}: is not a JPEG, PNG, WebP or TIFF picture with 8 or 16 bits a channel; "
+            "convert it to one of these"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{path}: {error}; make it smaller or cut it into parts") from error
+    except Exception as error:  # decoders raise nearly anything on broken bytes
+        raise PictureError(
+            f"{path}: is damaged and cannot be decoded ({error}); get a complete copy of the file"
+        ) from error
+
+
+def _decode(path: Path, data: bytes) -> Photo:
+    image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "TIFF"))
+    kind = "JPEG" if image.format == "MPO" else image.format
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise PictureError(
+            f"is {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million fit; "
+            "make it smaller or cut it into parts"
+        )
+    if min(width, height) < 2:
+        raise PictureError(f"is {width} x {height} pixels; at least 2 x 2 are needed")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise PictureError(f"holds {frames} pictures; split it and restore each one by itself")
+    pixels = _pixels(image, data)
+    exif, xmp, segments, orientation = None, image.info.get("xmp"), b"", 1
+    if kind == "TIFF":
+        orientation = image.tag_v2.get(274, 1)
+        exif = deep.tiff_exif(image)
+    elif image.info.get("exif"):
+        orientation, exif = containers.upright(image.info["exif"].removeprefix(b"Exif\0\0"))
+    if kind == "JPEG":
+        orientation, segments = containers.jpeg_metadata(data)
+    elif kind == "PNG":
+        orientation, segments = containers.png_metadata(data)
+    pixels = np.ascontiguousarray(_UPRIGHT.get(orientation, _UPRIGHT[1])(pixels))
+    pixels.setflags(write=False)
+    return Photo(
+        path=path,
+        pixels=pixels,
+        format=kind,
+        exif=exif,
+        xmp=containers.upright_xmp(xmp) if isinstance(xmp, bytes) else None,
+        icc=image.info.get("icc_profile"),
+        # Pillow gives a TIFF without a resolution one of 1 dpi.
+        dpi=image.info.get("dpi") if kind != "TIFF" or 282 in image.tag_v2 else None,
+        segments=segments,
+        encoding=_encoding(image, kind, data),
+    )
+
+
+def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
+    """(H, W, C) uint8 or uint16 as stored, palettes and single bits expanded."""
+    deep_bits = 16 in _bits(image, data)
+    if image.format == "TIFF" and 1 in image.tag_v2.get(338, ()):
+        raise PictureError("has its alpha multiplied in; save it with plain (unassociated) alpha")
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N") or (image.mode == "I" and deep_bits):
+        if image.format == "TIFF" and image.tag_v2.get(262) == 0:
+            raise PictureError("is a 16-bit TIFF in which 0 is white; save it with 0 as black")
+        values = np.asarray(image)
+        if image.format == "TIFF" and 2 in image.tag_v2.get(339, ()):
+            raise PictureError("has signed values; save it as unsigned 8 or 16 bit")
+        return values.astype(np.uint16)[..., None]
+    if image.mode in ("1", "P", "PA", "L", "RGB") and image.has_transparency_data:
+        grey = image.mode in ("1", "L")
+        if deep_bits:
+            raise PictureError("marks one 16-bit colour as transparent; save it with alpha instead")
+        image = image.convert("LA" if grey else "RGBA")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        raise PictureError(
+            f"is a {image.mode} picture, which has no exact RGB form; convert it to 8 or 16 bit "
+            "grey or RGB"
+        )
+    narrow = np.asarray(image)
+    narrow = narrow[..., None] if narrow.ndim == 2 else narrow
+    if not deep_bits:
+        return narrow
+    codec = "png" if image.format == "PNG" else "tiff"
+    if codec == "png" and data[25] == _PNG_GREY_ALPHA:
+        narrow = narrow[..., [0, 3]]  # Pillow spreads 16-bit grey with alpha over RGBA
+    try:
+        return deep.decode(data, codec, narrow)
+    except deep.DeepError as error:
+        raise PictureError(f"{error}; save it as an uncompressed TIFF or a PNG") from error
+
+
+def _bits(image: Image.Image, data: bytes) -> tuple[int, ...]:
+    """Bits of each channel in the file."""
+    if image.format == "PNG":
+        return (data[24],)
+    return tuple(image.tag_v2.get(258, (1,))) if image.format == "TIFF" else (8,)
+
+
+def _encoding(image: Image.Image, kind: str, data: bytes) -> dict:
+    if kind == "JPEG":
+        tables = [[_finer(step) for step in table] for table in image.quantization.values()]
+        encoding = {"qtables": tables, "progressive": "progressive" in image.info}
+        sampling = JpegImagePlugin.get_sampling(image) if image.mode == "RGB" else -1
+        return encoding | ({"subsampling": sampling} if sampling >= 0 else {})
+    if kind == "WEBP":
+        return {"lossless": True} if containers.lossless_webp(data) else {"quality": 95}
+    return {}
+
+
+def _finer(step: int) -> int:
+    """A step that a restored face may be written with: the largest divisor of the source's that is
+    fine enough. A divisor, because then every value of the source falls on a step again."""
+    return max(divisor for divisor in range(1, _JPEG_STEP + 1) if step % divisor == 0)
+
+
+def changed(photo: Photo, image: Tensor, mask: Tensor) -> np.ndarray:
+    """The photo's pixels with those under the mask taken from `image`.
+
+    Args:
+        image: (1, H, W, 3) in [0, 1]. mask: (1, H, W); 0 leaves a pixel as it is.
+
+    Returns:
+        (H, W, C) in the photo's dtype; alpha, and everything where the mask is 0, is the source's.
+    """
+    touched = (mask[0] > 0).cpu().numpy()
+    pixels = photo.pixels.copy()
+    top = np.iinfo(pixels.dtype).max
+    values = image[0][torch.from_numpy(touched).to(image.device)].float().cpu().double()
+    if photo.colours == 1:
+        values = (values @ values.new_tensor(_LUMA))[:, None]
+    whole = (values.clamp_(0, 1) * top).round_().numpy().astype(pixels.dtype)
+    pixels[touched, : photo.colours] = whole
+    return pixels
+
+
+def write(path: Path, photo: Photo, image: Tensor, mask: Tensor) -> None:
+    """Write a restored photo with the metadata of its source.
+
+    Args:
+        path: its ending names the format; the source's own format where the endings agree.
+        image, mask: as in `changed`.
+
+    Raises:
+        PictureError: the format cannot hold the picture, or the file cannot be written; no part of
+            it is left then.
+    """
+    same = path.suffix.lower() == photo.path.suffix.lower()
+    kind = photo.format if same else FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise PictureError(f"{path}: unknown ending; choose one of {', '.join(FORMATS)}")
+    save(path, encode(changed(photo, image, mask), photo, kind, path))
+
+
+def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:
+    """The bytes of a file of format `kind`; `path` serves the messages."""
+    wide, channels = pixels.dtype == np.uint16, pixels.shape[2]
+    if (wide and kind in ("JPEG", "WEBP")) or (kind == "JPEG" and channels in (2, 4)):
+        what = "16 bits a channel" if wide else "alpha"
+        raise PictureError(f"{path}: {kind} has no {what}; write .png or .tif")
+    if kind == "TIFF":
+        return deep.encode_tiff(pixels, photo.exif, photo.icc, photo.dpi)
+    same = kind == photo.format
+    options = dict(photo.encoding) if same else {"JPEG": {"quality": 95}}.get(kind, {})
+    blocks = {"exif": photo.exif, "icc_profile": photo.icc, "xmp": photo.xmp, "dpi": photo.dpi}
+    if same and photo.segments:
+        blocks = {"dpi": photo.dpi if kind == "JPEG" else None}
+    options |= {name: block for name, block in blocks.items() if block}
+    file = io.BytesIO()
+    if wide:
+        return containers.with_png_metadata(
+            deep.encode_png(pixels), photo.segments if same else _png_chunks(options)
+        )
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+    height, width = pixels.shape[:2]
+    picture = Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).tobytes())
+    if kind == "WEBP":
+        options = {"lossless": True} | options | {"exact": True}
+    picture.save(file, kind, **options)
+    splice = {"JPEG": containers.with_jpeg_metadata, "PNG": containers.with_png_metadata}.get(kind)
+    return splice(file.getvalue(), photo.segments) if same and splice else file.getvalue()
+
+
+def _png_chunks(options: dict) -> bytes:
+    """Metadata chunks by letting Pillow write them around a single pixel."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "PNG", **options)
+    return containers.png_metadata(file.getvalue())[1]
