@@ -1,0 +1,247 @@
+"""`kintsugi PHOTO|FOLDER... -o OUT`: one photo after the other through the stages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .cli_plan import Job, plan
+from .stages import compare, pictures
+from .stages.blend import blend
+from .stages.face_detect import ORDERS, detect
+from .stages.faces import Faces
+from .stages.files import PictureError, save
+from .stages.host import Host
+from .stages.landmark_align import align
+from .stages.restore import Restored, choose, restore
+
+#: Side of a face crop, and the bytes that all crops of one photo may take before it is halved.
+CROP, CROP_BYTES, SMALLEST_CROP = 512, 1 << 30, 128
+
+
+class UsageError(ValueError):
+    """Settings that no photo can be restored with."""
+
+
+class CommandHost(Host):
+    """A host that shows how far a photo has come beside the progress bar."""
+
+    bar: tqdm | None = None
+    photo = ""
+
+    def progress(self, done: int, total: int) -> None:
+        """Show the step within the photo."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"{self.photo} {done}/{total}", refresh=False)
+            self.bar.update(0)
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A restored picture: image (1, H, W, 3), mask (1, H, W), and how it came about."""
+
+    image: Tensor
+    mask: Tensor
+    faces: Faces
+    restored: Restored
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a photo: a line for a person, the faces restored, the seconds it took."""
+
+    line: str
+    faces: int = 0
+    seconds: float = 0.0
+
+
+def make_host(device: str) -> CommandHost:
+    """A host on the device of that name; "auto" is a GPU if there is one.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {device} cannot be used here ({reason}); try cpu") from error
+    return CommandHost(device)
+
+
+def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
+    """Detect, align, restore and blend one picture (1, H, W, 3)."""
+    seconds, start = {}, time.perf_counter()
+
+    def lap(stage: str) -> None:
+        nonlocal start
+        now = time.perf_counter()
+        seconds[stage], start = round(now - start, 4), now
+
+    faces = detect(
+        image,
+        confidence=args.confidence,
+        min_size=args.min_size,
+        max_size=args.max_size,
+        count=args.count,
+        order=args.order,
+        selection=args.select,
+        host=host,
+    )
+    lap("detect")
+    crops, faces = align(image, faces, size=args.size or crop_size(len(faces)), host=host)
+    lap("align")
+    restored = restore(
+        crops,
+        model=args.model,
+        fidelity=args.fidelity,
+        strength=args.strength,
+        seed=args.seed,
+        commercial_only=args.commercial_only,
+        host=host,
+    )
+    lap("restore")
+    # Strength 0 returns the crops; blending them would still resample the face.
+    opacity = 1.0 if args.strength else 0.0
+    result, mask = blend(
+        image, restored.crops, faces, colour=args.colour, opacity=opacity, host=host
+    )
+    lap("blend")
+    return Mended(result, mask, faces, restored, seconds)
+
+
+def crop_size(count: int) -> int:
+    """Side of the crops so that those of `count` faces fit into memory together."""
+    size = CROP
+    while size > SMALLEST_CROP and count * size * size * 12 > CROP_BYTES:
+        size //= 2
+    return size
+
+
+def run_photos(args: argparse.Namespace) -> int:
+    """Restore all photos; errors are told one by one and do not stop the others.
+
+    Raises:
+        UsageError: settings that no photo can be restored with.
+    """
+    if args.order not in ORDERS:
+        raise UsageError(f"--order {args.order!r}; choose one of: {', '.join(ORDERS)}")
+    if args.size and not 64 <= args.size <= 4096:
+        raise UsageError(f"--size {args.size}; choose 64 to 4096, or 0")
+    host = make_host(args.device)
+    try:
+        choose(args.model, args.commercial_only, host.library)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(str(error)) from error
+    jobs, complaints = plan(args)
+    for complaint in complaints:
+        _tell(complaint)
+    failed = len(complaints)
+    with tqdm(total=len(jobs), unit="photo", disable=None) as host.bar:
+        for job in jobs:
+            host.photo = job.source.name
+            try:
+                _tell(do(job, args, host).line)
+            except PictureError as error:
+                failed += 1
+                _tell(str(error))
+            except Exception as error:  # whatever happens to one photo, the others go on
+                failed += 1
+                what = str(error) or type(error).__name__
+                _tell(f"{job.source}: could not be restored: {what}")
+            host.bar.update()
+    return 1 if failed else 0
+
+
+def _tell(line: str) -> None:
+    tqdm.write(f"kintsugi: {line}", file=sys.stderr)
+
+
+def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
+    """Restore one photo and write its files.
+
+    Raises:
+        PictureError: the photo cannot be read or a file cannot be written.
+    """
+    present = [path for path in job.files if path.exists()]
+    if present and not args.overwrite:
+        return Done(f"{job.source}: left alone, {present[0]} exists (--overwrite replaces it)")
+    photo = pictures.read(job.source)
+    before = photo.tensor()
+    mended = mend(before, args, host)
+    try:
+        job.result.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PictureError(
+            f"{job.result}: its folder cannot be made: {error.strerror}; choose another -o"
+        ) from error
+    unchanged = not bool((mended.mask > 0).any())
+    if unchanged and job.result.suffix.lower() == job.source.suffix.lower():
+        save(job.result, job.source.read_bytes())
+    else:
+        pictures.write(job.result, photo, mended.image, mended.mask)
+    if job.compare:
+        compare.write(job.compare, before, mended.image, mended.faces)
+    if job.report:
+        text = json.dumps(report(job, args, mended), indent=1, ensure_ascii=False)
+        save(job.report, (text + "\n").encode())
+    line = f"{mended.restored.report} -> {job.result}"
+    if not len(mended.faces):
+        line = "no face found, copied unchanged (try a lower --confidence)"
+    elif unchanged:
+        line = f"nothing changed at strength {args.strength:g}, copied"
+    return Done(f"{job.source}: {line}", len(mended.faces), sum(mended.seconds.values()))
+
+
+def report(job: Job, args: argparse.Namespace, mended: Mended) -> dict:
+    """What was done to one photo, for --report.
+
+    Convention: pixels of the upright picture, the centre of the first pixel is (0, 0).
+    """
+    faces, restored = mended.faces, mended.restored
+    return {
+        "photo": job.source.name,
+        "result": job.result.name,
+        "width": faces.width,
+        "height": faces.height,
+        "changed_share": round(float((mended.mask > 0).float().mean()), 6),
+        "seconds": mended.seconds,
+        "summary": restored.report,
+        "faces": [
+            {
+                "id": face.id,
+                "box": [round(value, 2) for value in face.box.tolist()],
+                "points": [[round(x, 2), round(y, 2)] for x, y in face.points.tolist()],
+                "score": round(face.score, 4),
+                "model": model,
+                "fidelity": restored.fidelity,
+                "strength": restored.strength,
+                "seed": restored.seed,
+            }
+            for face, model in zip(faces, restored.models, strict=True)
+        ],
+        "versions": {
+            "kintsugi": _version(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version("kintsugi-faces")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
