@@ -1,0 +1,181 @@
+"""Blend: bit for bit outside the mask, nothing lost inside it, neighbours at peace."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from faces_for_tests import grainy_picture, place, smooth_picture
+
+from kintsugi.stages.blend import blend
+from kintsugi.stages.colour import match
+from kintsugi.stages.landmark_align import align, footprint
+
+PLACEMENTS = [(150, 140, 180, 10), (330, 300, 90, -40), (420, 160, 260, 180)]
+
+
+def scene(dtype=torch.float32, channels: int = 3, placements=PLACEMENTS, frames: int = 1):
+    picture = grainy_picture(480, 560, channels).to(dtype).expand(frames, -1, -1, -1).contiguous()
+    crops, faces = align(picture, place(480, 560, placements, frames), size=256)
+    return picture, crops, faces
+
+
+def repaint(crops: torch.Tensor) -> torch.Tensor:
+    return (crops * 0.6 + 0.3 * torch.linspace(0, 1, crops.shape[2])[:, None]).clamp(0, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_outside_the_mask_every_bit_is_the_input(dtype, channels):
+    picture, crops, faces = scene(dtype, channels)
+    result, mask = blend(picture, repaint(crops), faces)
+    assert result.dtype == dtype
+    assert result.shape == picture.shape
+    outside = mask == 0
+    assert 0.3 < outside.float().mean() < 0.95
+    assert torch.equal(result[outside], picture[outside])
+    assert not torch.equal(result, picture)
+    if channels == 4:
+        assert torch.equal(result[..., 3], picture[..., 3])
+
+
+@pytest.mark.parametrize("levels", [255, 65535])
+def test_integer_sources_survive_the_way_through_float(levels):
+    source = (grainy_picture(300, 300) * levels).round()
+    picture = (source / levels).float()
+    crops, faces = align(picture, place(300, 300, [(150, 150, 120, 0)]), size=256)
+    result, mask = blend(picture, repaint(crops), faces)
+    back = (result * levels).round()
+    assert torch.equal(back[mask == 0], source[mask == 0])
+
+
+def test_the_input_is_not_written_to():
+    picture, crops, faces = scene()
+    before = picture.clone()
+    blend(picture, repaint(crops), faces)
+    assert torch.equal(picture, before)
+
+
+@pytest.mark.parametrize("side", [100, 400, 800, 1400])
+@pytest.mark.parametrize("colour", ["match", "none"])
+def test_doing_nothing_changes_nothing(side, colour):
+    """Grain included: what the crop cannot carry is put back."""
+    picture = grainy_picture(1500, 1500)
+    crops, faces = align(picture, place(1500, 1500, [(750, 745, side, 12)]))
+    result, mask = blend(picture, crops, faces, colour=colour)
+    assert mask.max() == 1
+    assert (result - picture).abs().max() < 1e-5
+
+
+def test_a_denoised_small_face_does_not_get_its_noise_back():
+    picture = grainy_picture(400, 400)
+    clean = smooth_picture(400, 400)
+    faces = place(400, 400, [(200, 200, 200, 0)])
+    crops, aligned = align(clean, faces)
+    result, mask = blend(picture, crops, aligned)
+    middle = mask > 0.99
+    assert (result - clean)[middle].std() < 0.25 * (picture - clean)[middle].std()
+
+
+def test_neighbours_do_not_fight():
+    """Where two faces overlap the result lies between the two repaints, without an edge."""
+    picture = smooth_picture(300, 400)
+    crops, faces = align(picture, place(300, 400, [(160, 150, 160, 0), (240, 150, 160, 0)]))
+    result, mask = blend(picture, (crops + 0.1).clamp(0, 1), faces, colour="none")
+    shift = (result - picture)[0, 150, 140:260].mean(-1)
+    assert float(shift.min()) > 0.08
+    assert float(shift.max()) < 0.11
+
+
+def test_order_of_overlapping_faces_does_not_matter():
+    picture = grainy_picture(300, 400)
+    placements = [(160, 150, 160, 0), (240, 150, 160, 0)]
+    crops, faces = align(picture, place(300, 400, placements))
+    forward, _ = blend(picture, repaint(crops), faces)
+    crops, faces = align(picture, place(300, 400, placements[::-1]))
+    backward, _ = blend(picture, repaint(crops), faces)
+    assert torch.allclose(forward, backward, atol=1e-5)
+
+
+def test_frames_keep_their_own_faces_and_their_number():
+    picture, crops, faces = scene(placements=[(150, 140, 180, 0, 2)], frames=3)
+    result, mask = blend(picture, repaint(crops), faces)
+    assert result.shape == picture.shape
+    assert torch.equal(result[:2], picture[:2])
+    assert mask[:2].max() == 0 and mask[2].max() == 1
+
+
+def test_the_feather_is_proportional_to_the_face():
+    widths = []
+    for side in (60, 600):
+        picture = torch.zeros(1, 900, 900, 3)
+        crops, faces = align(picture, place(900, 900, [(450, 450, side, 0)]))
+        _, mask = blend(picture, crops, faces)
+        row = mask[0, 450]
+        widths.append(float(((row > 0.02) & (row < 0.98)).sum()) / side)
+    assert widths[0] == pytest.approx(widths[1], rel=0.15)
+
+
+def test_the_mask_ends_softly_inside_the_crop():
+    picture, crops, faces = scene()
+    _, mask = blend(picture, crops, faces)
+    covered = footprint(faces)
+    assert torch.equal(mask[covered == 0], torch.zeros_like(mask[covered == 0]))
+    step = max(float(mask.diff(dim=d).abs().max()) for d in (1, 2))
+    assert step < 0.2
+
+
+def test_a_face_half_outside_the_picture():
+    picture = grainy_picture(300, 300)
+    crops, faces = align(picture, place(300, 300, [(0, 150, 200, 0), (310, 310, 180, 30)]))
+    result, mask = blend(picture, repaint(crops), faces)
+    assert torch.equal(result[mask == 0], picture[mask == 0])
+    assert mask[0, 150, 0] > 0.9  # no feather towards the picture's own border
+
+
+def test_crops_resized_by_another_node_are_understood():
+    picture, crops, faces = scene()
+    larger = torch.nn.functional.interpolate(
+        repaint(crops).permute(0, 3, 1, 2), size=(512, 512), mode="bicubic"
+    ).permute(0, 2, 3, 1)
+    one, _ = blend(picture, repaint(crops), faces)
+    other, _ = blend(picture, larger.clamp(0, 1), faces)
+    assert (one - other).abs().mean() < 2e-3
+
+
+def test_no_face_and_no_opacity_return_the_picture():
+    picture, crops, faces = scene()
+    for result, mask in (
+        blend(picture, crops, faces, opacity=0),
+        blend(picture, crops[:0], faces.with_faces(())),
+    ):
+        assert torch.equal(result, picture)
+        assert mask.shape == picture.shape[:3] and mask.max() == 0
+
+
+def test_same_input_same_bits():
+    picture, crops, faces = scene()
+    assert torch.equal(*(blend(picture, repaint(crops), faces)[0] for _ in range(2)))
+
+
+def test_errors_say_what_and_why():
+    picture, crops, faces = scene()
+    with pytest.raises(ValueError, match="2 crops for 3 faces"):
+        blend(picture, crops[:2], faces)
+    with pytest.raises(ValueError, match="480"):
+        blend(picture[:, :100], crops, faces)
+    with pytest.raises(ValueError, match="feather is 1.5"):
+        blend(picture, crops, faces, feather=1.5)
+    with pytest.raises(ValueError, match="match, none"):
+        blend(picture, crops, faces, colour="wavelet!")
+    with pytest.raises(ValueError, match="NaN"):
+        blend(picture * math.nan, crops, faces)
+
+
+def test_match_gives_back_the_tones():
+    before = grainy_picture(128, 128).permute(0, 3, 1, 2)
+    tinted = (before * torch.tensor([0.8, 1.0, 1.1])[:, None, None] * 0.9).clamp(0, 1)
+    after = match(tinted, before)
+    drift = (after.mean((2, 3)) - before.mean((2, 3))).abs().max()
+    assert drift < 0.01 < (tinted.mean((2, 3)) - before.mean((2, 3))).abs().max()
