@@ -6,7 +6,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-
 from kintsugi.stages import geometry
 from kintsugi.stages.faces import Face, Faces
 

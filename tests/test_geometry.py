@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from faces_for_tests import place, smooth_picture
-
 from kintsugi.stages import geometry
 
 
