@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from ..models import loader, zoo
+from ..stages.finders import FINDERS
+from ..stages.landmarks import VIEWS
 
 
 def restorers() -> list[str]:
@@ -10,19 +14,24 @@ def restorers() -> list[str]:
 
     A menu of what lies on this disk only would make a shared workflow invalid on another.
     """
-    return ["auto", *names("restorer")]
-
-
-def names(kind: str) -> list[str]:
-    """Names of the zoo's models of one kind that the loader can build, in the zoo's order."""
     buildable = {architecture.name for architecture in loader.ARCHITECTURES}
-    return [
-        card.name
-        for card in zoo.CARDS.values()
-        if card.kind == kind and card.architecture in buildable
-    ]
+    return ["auto", *_names("restorer", buildable)]
 
 
 def detectors() -> list[str]:
-    """`auto` and every detector the loader can build."""
-    return ["auto", *names("detector")]
+    """`auto` and every detector that FaceDetect knows how to ask."""
+    return ["auto", *_names("detector", FINDERS)]
+
+
+def landmark_models() -> list[str]:
+    """Every landmark network that LandmarkAlign knows how to read."""
+    return _names("landmarks", VIEWS)
+
+
+def _names(kind: str, architectures: Container[str]) -> list[str]:
+    """Names of the zoo's models of one kind and these architectures, in the zoo's order."""
+    return [
+        card.name
+        for card in zoo.CARDS.values()
+        if card.kind == kind and card.architecture in architectures
+    ]

@@ -64,7 +64,8 @@ class FaceDetect(io.ComfyNode):
                     max=LARGEST,
                     tooltip=(
                         "Leave out faces smaller than this many pixels, for example people in the "
-                        "background who should stay soft. 0: no limit."
+                        "background who should stay soft. 0: from about 12 pixels, a little "
+                        "more in very large pictures. Larger is faster."
                     ),
                 ),
                 io.Int.Input(
@@ -114,16 +115,16 @@ class FaceDetect(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip=(
-                        "Look only where this mask is white: a face counts if its centre lies "
-                        "there. One mask serves the whole batch."
+                        "A face counts only if its centre lies where this mask is white. One mask "
+                        "serves the whole batch."
                     ),
                 ),
                 bounding_box_input(
                     "boxes",
                     optional=True,
                     tooltip=(
-                        "Boxes from another detector. With them wired, only faces inside these "
-                        "boxes are looked for."
+                        "Boxes from another detector. With them wired, one face is looked for "
+                        "inside each box and nowhere else, however unsure."
                     ),
                 ),
             ],

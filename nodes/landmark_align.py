@@ -7,7 +7,10 @@ import torch
 from ..stages.geometry import TEMPLATES
 from ..stages.landmark_align import SIZES, align, footprint
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
+from .choices import landmark_models
 from .host import ComfyHost, to_intermediate
+
+OF_THE_DETECTOR = "the detector's points"
 
 
 class LandmarkAlign(io.ComfyNode):
@@ -40,6 +43,17 @@ class LandmarkAlign(io.ComfyNode):
                         "Side of the square crops in pixels. 512 is what most restorers work at. "
                         "Larger keeps more of a big face's own detail, smaller is faster."
                     ),
+                ),
+                io.Combo.Input(
+                    "landmarks",
+                    options=[OF_THE_DETECTOR, *landmark_models()],
+                    default=OF_THE_DETECTOR,
+                    tooltip=(
+                        "Whose points to align by. The detector's five are right for most faces "
+                        "and cost nothing. A landmark model finds 68 or 98 points, worth a try "
+                        "when eyes or mouth come out misplaced; its file is downloaded once."
+                    ),
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "margin",
@@ -82,10 +96,16 @@ class LandmarkAlign(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, faces, size, margin, template) -> io.NodeOutput:
+    def execute(cls, image, faces, size, landmarks, margin, template) -> io.NodeOutput:
         """Align; an empty batch would crash preview and save nodes, so a black crop stands in."""
         crops, aligned = align(
-            image, faces, size=size, template=template, margin=margin, host=ComfyHost()
+            image,
+            faces,
+            size=size,
+            template=template,
+            margin=margin,
+            landmarks=None if landmarks == OF_THE_DETECTOR else landmarks,
+            host=ComfyHost(),
         )
         if not len(aligned):
             crops = torch.zeros(1, size, size, 3)
