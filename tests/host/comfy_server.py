@@ -46,7 +46,7 @@ class ComfyServer:
             self.port = probe.getsockname()[1]
         self.process: subprocess.Popen | None = None
 
-    def start(self, seconds: float = 240) -> None:
+    def start(self, seconds: float = 400) -> None:
         """Start the server and wait until it answers. Raises RuntimeError with its log if not."""
         custom = self.base / "custom_nodes"
         for folder in (custom, self.base / "input", self.base / "output"):
