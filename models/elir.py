@@ -18,6 +18,8 @@ from .upsample import UpsampleConv
 
 #: Share of unit noise in the flow's start, and the steps the authors take for faces.
 NOISE, STEPS = 0.1, 5
+#: Side of the faces it was trained on.
+SIDE = 512
 #: Residual scaling of the dense blocks.
 RESIDUAL = 0.2
 
@@ -237,6 +239,12 @@ class ELIR(nn.Module):
         self.mmse = PosteriorMean(latent, growth, blocks)
         self.enc = TinyEncoder(width, latent)
         self.dec = TinyDecoder(width, latent)
+
+    def fresh_noise(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Unit noise for `count` faces of the trained size, drawn on the CPU."""
+        like = self.fmir.first_proj.weight
+        shape = (count, like.shape[1], SIDE // 8, SIDE // 8)
+        return torch.randn(shape, generator=generator).to(like)
 
     def forward(self, image: Tensor, noise: Tensor | None = None, steps: int = STEPS) -> Tensor:
         """Restore aligned faces.

@@ -15,6 +15,8 @@ from .swinir import WINDOW, SwinIR
 
 #: Share of unit noise in the flow's start, and the Euler steps of the published evaluation.
 NOISE, STEPS = 0.1, 25
+#: Side of the faces it was trained on.
+SIDE = 512
 #: Metrics of the training class, and tables that follow from the window's size.
 DERIVED = ("fid.", "inception_score.")
 TABLES = (".attn_mask", ".relative_position_index")
@@ -27,6 +29,11 @@ class PMRF(nn.Module):
         super().__init__()
         self.model = flow
         self.mmse_model = mean
+
+    def fresh_noise(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Unit noise for `count` faces of the trained size, drawn on the CPU."""
+        like = self.mmse_model.conv_last.weight
+        return torch.randn((count, 3, SIDE, SIDE), generator=generator).to(like)
 
     def forward(self, image: Tensor, noise: Tensor | None = None, steps: int = STEPS) -> Tensor:
         """Restore aligned faces.

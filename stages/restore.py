@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,9 @@ from .host import Host
 
 #: Crops restored in one pass; halved when the device runs out of memory.
 BATCH = 8
+
+#: Side to which a crop is reduced to compare its coarse structure with the input's, see `_anchor`.
+_COARSE = 32
 
 #: How pixels in [0, 1] become what a network is fed (ModelCard.pixels), and back.
 _RANGES = {
@@ -73,6 +75,7 @@ def restore(
     fidelity: float = 0.5,
     strength: float = 1.0,
     seed: int = 0,
+    steps: int | None = None,
     commercial_only: bool = False,
     host: Host | None = None,
 ) -> Restored:
@@ -81,9 +84,14 @@ def restore(
     Args:
         crops: (N, S, S, 3) in [0, 1], FFHQ-aligned, any S; N may be 0.
         model: a restorer of the zoo, or "auto": the best one that needs no download.
-        fidelity: 0 (most detail) to 1 (closest to the input); models without it say so.
+        fidelity: 0 (most detail) to 1 (closest to the input). Models with such a control of their
+            own (ModelCard.fidelity) follow it. For the others 0.5 and less is their result as it
+            is; above, its coarse structure (a 32nd of the side and more) moves to the input's,
+            wholly at 1.
         strength: 0 (the crop as it is) to 1 (the restored crop).
-        seed: fixes the noise of models that draw some.
+        seed: fixes the noise of models that draw some; every face gets the same, so that neither
+            batches nor frames of a video change it.
+        steps: of models that take several (flows); None takes their authors' number.
         commercial_only: refuse models whose licence does not clearly allow commercial use.
 
     Returns:
@@ -107,28 +115,49 @@ def restore(
         crops = crops[..., :1].expand(-1, -1, -1, 3) if crops.shape[-1] == 1 else crops[..., :3]
     network = host.load(card.name)
     full = crops.permute(0, 3, 1, 2).float()
-    parts = list(_passes(network, card, full, fidelity, seed, host))
+    controls = _controls(network, card, fidelity, seed, steps)
+    parts = list(_passes(network, card, full, controls, host))
     restored = torch.cat(parts).to(crops.device)
+    if "fidelity" not in card.controls and fidelity > 0.5:
+        restored = _anchor(full, restored, 2 * fidelity - 1)
     if strength < 1:
         restored = torch.lerp(full, restored, strength)
     restored = restored.clamp_(0, 1).permute(0, 2, 3, 1).contiguous()
     report = f"{count} face{'s' if count > 1 else ''} restored with {card.title}"
-    if "fidelity" in card.controls:
+    if "fidelity" in card.controls or fidelity > 0.5:
         report += f", fidelity {fidelity:g}"
     if strength < 1:
         report += f", strength {strength:g}"
     return Restored(restored, (card.name,) * count, fidelity, strength, seed, report)
 
 
-def _passes(
-    network: nn.Module, card: zoo.ModelCard, full: Tensor, fidelity: float, seed: int, host: Host
-):
+def _controls(
+    network: nn.Module, card: zoo.ModelCard, fidelity: float, seed: int, steps: int | None
+) -> dict:
+    """What of the settings this network takes, as its arguments; noise is that of one face."""
+    controls = {}
+    if "fidelity" in card.controls:
+        controls["fidelity"] = fidelity
+    if "seed" in card.controls:
+        controls["noise"] = network.fresh_noise(1, torch.Generator().manual_seed(seed))
+    if "steps" in card.controls and steps is not None:
+        controls["steps"] = steps
+    return controls
+
+
+def _anchor(before: Tensor, after: Tensor, share: float) -> Tensor:
+    """Move the coarse structure of `after` (N, 3, S, S) to that of `before` by `share`."""
+    drift = detail.scale(before, _COARSE) - detail.scale(after, _COARSE)
+    return after + detail.scale(drift, after.shape[-1]) * share
+
+
+def _passes(network: nn.Module, card: zoo.ModelCard, full: Tensor, controls: dict, host: Host):
     """Yield restored (n, 3, S, S) of consecutive crops, in passes that fit into memory."""
     start, batch = 0, BATCH
     while start < full.shape[0]:
         part = full[start : start + batch].to(host.device)
         try:
-            yield _run(network, card, part, fidelity, seed)
+            yield _run(network, card, part, controls)
         except torch.OutOfMemoryError:
             host.free_memory()
             if part.shape[0] == 1:
@@ -140,17 +169,12 @@ def _passes(
 
 
 @torch.inference_mode()
-def _run(
-    network: nn.Module, card: zoo.ModelCard, full: Tensor, fidelity: float, seed: int
-) -> Tensor:
+def _run(network: nn.Module, card: zoo.ModelCard, full: Tensor, controls: dict) -> Tensor:
     enter, leave = _RANGES[card.pixels]
     dtype = next(network.parameters()).dtype
     before = detail.scale(full, card.crop).clamp(0, 1)
-    controls = {}
-    if "fidelity" in card.controls:
-        controls["fidelity"] = fidelity
-    if "seed" in card.controls and "seed" in inspect.signature(network.forward).parameters:
-        controls["seed"] = seed
+    if "noise" in controls:
+        controls = {**controls, "noise": _repeated(controls["noise"], full.shape[0])}
     try:
         output = network(enter(before).to(dtype), **controls)
     except torch.OutOfMemoryError:
@@ -167,3 +191,9 @@ def _run(
             "run it in float32 or choose another model"
         )
     return detail.return_to_size(full, before, after.clamp(0, 1)).cpu()
+
+
+def _repeated(noise: Tensor | list[Tensor], count: int) -> Tensor | list[Tensor]:
+    if isinstance(noise, list):
+        return [_repeated(part, count) for part in noise]
+    return noise.expand(count, *noise.shape[1:])
