@@ -1,9 +1,11 @@
 """kintsugi-restorer: a small blind face restorer for 256 px crops, real time on a CPU.
 
-A U-Net of plain residual blocks between a 4x4 pixel-unshuffle and its inverse (as in ESPCN, Shi et
-al., 2016): all work is done on 64 x 64 and smaller grids, where dense 3x3 convolutions are fast on
-a CPU. It predicts what to add to the input. Every block is modulated by the fidelity asked for
-(FiLM, Perez et al., 2018), so one network covers the trade-off between closeness and detail.
+A U-Net of residual blocks between a 4x4 cosine transform and its inverse: all work is done on
+64 x 64 and smaller grids, where dense 3x3 convolutions are fast, and the transform, scaled to the
+spectrum of faces, gives the network inputs and outputs of like size and without correlation, which
+is what makes it learn in an hour on one core. It predicts what to add to the input. Blocks are
+normalised as in NAFNet (Chen et al., 2022) and modulated by the fidelity asked for (FiLM, Perez et
+al., 2018), so that one network covers the trade-off between closeness and detail.
 """
 
 from __future__ import annotations
@@ -17,8 +19,47 @@ from .architecture import Architecture, StateDict
 #: Pixels of the crop per cell of the finest grid.
 SHUFFLE = 4
 
+#: Deviation of brightness and of two opponent colours in 4x4 cells of damaged faces in [-1, 1]: of
+#: the mean, of frequency 1 and the power by which it falls with frequency. Fitted to train/aligned.
+FACES = ((2.9, 0.33, 2.0), (1.05, 0.07, 1.2), (0.3, 0.035, 0.7))
+
+#: The same of the difference between the clean and the damaged face.
+DIFFERENCE = ((0.6, 0.28, 1.3), (0.4, 0.065, 1.6), (0.2, 0.035, 1.3))
+
 #: Features of the fidelity that modulate the blocks.
 CONDITION = 32
+
+
+def cosine(size: int) -> Tensor:
+    """(size, size) orthonormal DCT-II, one frequency a row."""
+    place = torch.arange(size, dtype=torch.float64)
+    rows = (torch.pi * (2 * place + 1) * place[:, None] / (2 * size)).cos() * (2 / size) ** 0.5
+    rows[0] /= 2**0.5
+    return rows
+
+
+def spectrum() -> tuple[Tensor, Tensor]:
+    """Transform to and from the channels the network works on, (48, 48, 1, 1) each.
+
+    From red, green and blue to brightness and two opponent colours, and from 4 x 4 cells to their
+    frequencies, divided by the deviation that frequency has in damaged faces; back with the
+    deviation it has in the difference that is to be predicted (both fitted to the training faces).
+    """
+    basis = torch.kron(cosine(3), torch.kron(cosine(SHUFFLE), cosine(SHUFFLE)))
+    analysis = basis / _deviations(FACES)[:, None]
+    synthesis = basis.T * _deviations(DIFFERENCE)
+    return analysis.float()[..., None, None], synthesis.float()[..., None, None]
+
+
+def _deviations(fits: tuple[tuple[float, float, float], ...]) -> Tensor:
+    place = torch.arange(SHUFFLE, dtype=torch.float64)
+    frequency = (place[:, None] ** 2 + place**2).sqrt().flatten()
+    return torch.cat(
+        [
+            torch.where(frequency > 0, first * frequency.clamp(min=1) ** -fall, mean)
+            for mean, first, fall in fits
+        ]
+    )
 
 
 class Block(nn.Module):
@@ -32,7 +73,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         gain, shift = self.film(condition)[..., None, None].chunk(2, 1)
-        return x + self.second(F.silu(self.first(x) * (1 + gain) + shift))
+        # Channels last: the permutations are views and the norm runs along memory.
+        calm = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2]).permute(0, 3, 1, 2)
+        return x + self.second(F.silu(self.first(calm) * (1 + gain) + shift))
 
 
 class Restorer(nn.Module):
@@ -52,6 +95,9 @@ class Restorer(nn.Module):
         super().__init__()
         pixels = 3 * SHUFFLE**2
         steps = list(zip(widths, widths[1:], strict=False))
+        analysis, synthesis = spectrum()
+        self.register_buffer("analysis", analysis)
+        self.register_buffer("synthesis", synthesis)
         self.condition = nn.Linear(1, CONDITION)
         self.stem = nn.Conv2d(pixels, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
@@ -79,7 +125,8 @@ class Restorer(nn.Module):
         """
         fidelity = torch.as_tensor(fidelity, dtype=image.dtype, device=image.device)
         condition = F.silu(self.condition(fidelity.expand(image.shape[0])[:, None] * 2 - 1))
-        x = self.stem(F.pixel_unshuffle(image, SHUFFLE))
+        x = F.conv2d(F.pixel_unshuffle(image, SHUFFLE), self.analysis)  # (N, 48, 64, 64)
+        x = self.stem(x)
         skips = []
         for level, blocks in enumerate(self.encoder):
             for block in blocks:
@@ -91,7 +138,7 @@ class Restorer(nn.Module):
             x = F.pixel_shuffle(up(x), 2) + skips.pop()
             for block in blocks:
                 x = block(x, condition)
-        return image + F.pixel_shuffle(self.out(x), SHUFFLE)
+        return image + F.pixel_shuffle(F.conv2d(self.out(x), self.synthesis), SHUFFLE)
 
 
 def _construct(state: StateDict) -> Restorer:
@@ -112,7 +159,13 @@ def _widen(state: StateDict) -> StateDict:
 
 ARCHITECTURE = Architecture(
     name="kintsugi-restorer",
-    keys=("condition.weight", "stem.weight", "encoder.0.0.film.weight", "down.0.weight"),
+    keys=(
+        "analysis",
+        "condition.weight",
+        "stem.weight",
+        "encoder.0.0.film.weight",
+        "down.0.weight",
+    ),
     construct=_construct,
     convert=_widen,
 )

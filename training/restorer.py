@@ -32,8 +32,16 @@ MIXTURE = {"clean": 0.06, "light": 0.29, "medium": 0.35, "heavy": 0.30}
 #: How much more often a photograph of a real person is drawn than a generated face.
 REAL = 3.0
 
-#: Weights: edges, texture and features (times 1 - fidelity), identity.
-EDGES, TEXTURE, FEATURES, IDENTITY = 0.5, 0.04, 0.04, 0.04
+#: Weights: edges beside pixels; texture and features (times 1 - fidelity) and identity beside the
+#: share of the damage that is left.
+EDGES, TEXTURE, FEATURES, IDENTITY = 0.5, 0.2, 0.2, 0.25
+
+#: Damage, in the units of the pixel loss, below which a picture counts as good already.
+GOOD = 0.02
+
+
+#: One batch in WHOLE is of whole crops, and judged for likeness; the others are parts of this side.
+WHOLE, PART = 4, 192
 
 
 class Damaged(IterableDataset):
@@ -107,9 +115,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
     parser.add_argument("--out", type=Path, default=Path("runs/restorer"))
     parser.add_argument("--minutes", type=float, default=75)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument(
-        "--judged", type=int, default=2, help="faces of a batch judged for identity"
+        "--judged", type=int, default=1, help="faces of a batch judged for identity"
     )
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=1)
@@ -161,33 +169,47 @@ def main() -> None:
     print(f"{len(faces)} faces, {faces.real.sum()} real", flush=True)
 
     total, begun, saved_at, judged_at = options.minutes * 60, time.monotonic(), spent, spent
-    sums = torch.zeros(5)
+    sums = torch.zeros(6)
     while (now := spent + time.monotonic() - begun) < total:
         for group in optimiser.param_groups:
             group["lr"] = rate(now / total, options.rate)
-        damaged, clean = (signed(part) for part in next(batches))
+        damaged, clean = next(batches)
+        whole = step % WHOLE == 0
+        if not whole:
+            top, left = (int(edge) for edge in torch.randint(SIZE - PART + 1, (2,)))
+            damaged, clean = (
+                part[..., top : top + PART, left : left + PART] for part in (damaged, clean)
+            )
+        damaged, clean = signed(damaged), signed(clean)
         # Half of the batch stands at the faithful end, where the default figures are measured.
         fidelity = torch.rand(len(clean)).mul(2).clamp(max=1)
+        freedom = 1 - fidelity
         output = network(damaged, fidelity)
         pixels, borders = charbonnier(output, clean), edges(output, clean)
         grain = texture(output, clean)
-        few = options.judged
+        # Relative to the damage, or a few heavy ones and colour casts drown what all have to teach.
         with torch.no_grad():
-            wanted = judge(clean[:few], keep=3)
-        distance, features = likeness(judge(output[:few], keep=3), wanted)
-        freedom = 1 - fidelity
-        loss = (pixels + EDGES * borders + TEXTURE * freedom * grain).mean()
-        loss = loss + (IDENTITY * distance + FEATURES * freedom[:few] * features).mean()
+            damage = charbonnier(damaged, clean) + EDGES * edges(damaged, clean) + GOOD
+        left_over = (pixels + EDGES * borders) / damage
+        loss = (left_over + TEXTURE * freedom * grain).mean()
+        parts = [left_over, pixels, borders, grain]
+        if whole:
+            few = options.judged
+            with torch.no_grad():
+                wanted = judge(clean[:few], keep=3)
+            distance, features = likeness(judge(output[:few], keep=3), wanted)
+            loss = loss + (IDENTITY * distance + FEATURES * freedom[:few] * features).mean()
+            parts += [WHOLE * distance, WHOLE * features]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
         optimiser.step()
         step += 1
-        decay = min(0.998, (step + 1) / (step + 10))
+        decay = min(0.997, (step + 1) / (step + 10))
         for mean, value in zip(average.parameters(), network.parameters(), strict=True):
             mean.lerp_(value.detach(), 1 - decay)
-        parts = (pixels, borders, grain, distance, features)
-        sums = sums + torch.stack([part.detach().mean() for part in parts])
+        for index, part in enumerate(parts):
+            sums[index] += part.detach().mean()
         if step % 100 == 0:
             figures = " ".join(f"{value:.4f}" for value in (sums / 100).tolist())
             sums.zero_()
