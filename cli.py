@@ -61,11 +61,13 @@ def photo_parser() -> argparse.ArgumentParser:
 
     which = parser.add_argument_group("which faces")
     add = which.add_argument
+    add("--detector", default="auto", help="a detector of `kintsugi models`; auto: the built-in")
     add("--confidence", type=_share, default=0.5, help="how sure the detector must be (0.5)")
     add("--min-size", type=_whole, default=0, help="leave smaller faces out, in pixels")
     add("--max-size", type=_whole, default=0, help="leave larger faces out, in pixels; 0: no limit")
     add("--count", type=_whole, default=0, help="at most so many, first in order; 0: all")
-    add("--order", default="largest", help="what comes first (largest)")
+    orders = "largest (default), left-to-right, top-to-bottom, nearest-the-centre, confidence"
+    add("--order", default="largest", help=f"what comes first: {orders}")
     add("--select", default="", help="numbers in that order, from 0, such as 0,2-4")
     return parser
 

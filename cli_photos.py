@@ -17,11 +17,13 @@ from tqdm import tqdm
 from .cli_plan import Job, plan
 from .stages import compare, pictures
 from .stages.blend import blend
-from .stages.face_detect import ORDERS, detect
+from .stages.face_detect import detect
+from .stages.face_order import ORDERS, parse_selection
 from .stages.faces import Faces
 from .stages.files import PictureError, save
+from .stages.finders import choose as choose_detector
 from .stages.host import Host
-from .stages.landmark_align import align
+from .stages.landmark_align import SIZES, align
 from .stages.restore import Restored, choose, restore
 
 #: Side of a face crop, and the bytes that all crops of one photo may take before it is halved.
@@ -92,11 +94,12 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
 
     faces = detect(
         image,
+        detector=args.detector,
         confidence=args.confidence,
         min_size=args.min_size,
         max_size=args.max_size,
         count=args.count,
-        order=args.order,
+        order=_order(args),
         selection=args.select,
         host=host,
     )
@@ -136,12 +139,15 @@ def run_photos(args: argparse.Namespace) -> int:
     Raises:
         UsageError: settings that no photo can be restored with.
     """
-    if args.order not in ORDERS:
-        raise UsageError(f"--order {args.order!r}; choose one of: {', '.join(ORDERS)}")
-    if args.size and not 64 <= args.size <= 4096:
-        raise UsageError(f"--size {args.size}; choose 64 to 4096, or 0")
     host = make_host(args.device)
     try:
+        if _order(args) not in ORDERS:
+            known = ", ".join(order.replace(" ", "-") for order in ORDERS)
+            raise UsageError(f"--order {args.order}: choose one of {known}")
+        if args.size and not SIZES[0] <= args.size <= SIZES[1]:
+            raise UsageError(f"--size {args.size}: choose {SIZES[0]} to {SIZES[1]}, or 0")
+        parse_selection(args.select)
+        choose_detector(args.detector)
         choose(args.model, args.commercial_only, host.library)
     except (ValueError, RuntimeError) as error:
         raise UsageError(str(error)) from error
@@ -163,6 +169,10 @@ def run_photos(args: argparse.Namespace) -> int:
                 _tell(f"{job.source}: could not be restored: {what}")
             host.bar.update()
     return 1 if failed else 0
+
+
+def _order(args: argparse.Namespace) -> str:
+    return args.order.replace("-", " ")
 
 
 def _tell(line: str) -> None:

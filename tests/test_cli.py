@@ -1,0 +1,387 @@
+"""The command line: what it writes, what it leaves alone, what it says, how it ends.
+
+Detection and restoration are stood in for here, so that every picture has the faces a test wants;
+alignment, blending and files are the real ones. `test_demo.py` runs the real models.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from faces_for_tests import place
+from kintsugi import cli, cli_photos
+from kintsugi.models import zoo
+from kintsugi.stages.restore import Restored
+from PIL import Image
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """Stand-ins: a face in the middle of every picture that is not plain; restored is negative."""
+    calls = {"detect": [], "restore": [], "placements": None, "hosts": set()}
+
+    def detect(image, **options):
+        calls["detect"].append(options)
+        calls["hosts"].add(id(options["host"]))
+        height, width = image.shape[1:3]
+        placements = calls["placements"]
+        if placements is None:
+            side = 0.8 * min(height, width)
+            placements = [] if float(image.std((1, 2)).max()) < 1e-3 else [(width / 2, height / 2, side, 5)]
+        return place(height, width, placements)
+
+    def restore(crops, **options):
+        calls["restore"].append(options | {"shape": tuple(crops.shape)})
+        strength = options["strength"]
+        names = ("stand-in" if strength else "",) * len(crops)
+        made = torch.lerp(crops, 1 - crops, strength)
+        return Restored(made, names, options["fidelity"], strength, options["seed"], "restored")
+
+    monkeypatch.setattr(cli_photos, "detect", detect)
+    monkeypatch.setattr(cli_photos, "restore", restore)
+    monkeypatch.setattr(cli_photos, "choose", lambda *_: zoo.CARDS["kintsugi-restorer"])
+    return calls
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+def photo(path, rng, dtype=np.uint8, channels=3, height=96, width=130):
+    high = np.iinfo(dtype).max + 1
+    pixels = rng.integers(0, high, (height, width, channels)).astype(dtype)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), pixels)
+    return pixels
+
+
+def load(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_outside_the_mask_nothing_changes(tmp_path, stages, rng, dtype, channels, suffix):
+    photo(tmp_path / f"a{suffix}", rng, dtype, channels)
+    assert run(tmp_path / f"a{suffix}", "-o", tmp_path / "out") == 0
+    with_opencv = suffix == ".png" or channels < 4  # OpenCV multiplies the alpha of a TIFF in
+    before, after = (
+        load(path) if with_opencv else np.asarray(Image.open(path))
+        for path in (tmp_path / f"a{suffix}", tmp_path / "out" / f"a{suffix}")
+    )
+    assert before.dtype == after.dtype == dtype and before.shape == after.shape
+    differs = before != after
+    differs = differs if differs.ndim == 2 else differs.any(-1)
+    # The face's oval is inside its crop, 0.8 of the height wide and turned by 5 degrees.
+    ys, xs = np.nonzero(differs)
+    assert 0.2 < differs.mean() < 0.6
+    assert np.abs(xs - 65).max() < 45 and np.abs(ys - 48).max() < 45
+    if channels == 4:
+        assert np.array_equal(before[..., 3], after[..., 3])
+
+
+def test_the_same_photo_gives_the_same_bytes(tmp_path, stages, rng):
+    for suffix in (".png", ".jpg", ".webp", ".tif"):
+        photo(tmp_path / "in" / f"a{suffix}", rng)
+    assert run(tmp_path / "in", "-o", tmp_path / "one") == 0
+    assert run(tmp_path / "in", "-o", tmp_path / "two") == 0
+    assert names(tmp_path / "one") == ["a.jpg", "a.png", "a.tif", "a.webp"]
+    for name in names(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_orientation_is_honoured(tmp_path, stages, rng):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(rng.integers(0, 256, (60, 90, 3), np.uint8)).save(
+        tmp_path / "a.jpg", exif=exif
+    )
+    assert run(tmp_path / "a.jpg", "-o", tmp_path / "out") == 0
+    with Image.open(tmp_path / "out" / "a.jpg") as out:
+        assert out.size == (60, 90) and out.getexif()[0x0112] == 1
+
+
+def test_folders(tmp_path, stages, rng):
+    for name in ("a.png", "b.JPG", "deep/c.png", ".hidden.png"):
+        photo(tmp_path / "in" / name, rng)
+    (tmp_path / "in" / "notes.txt").write_text("no photo")
+    assert run(tmp_path / "in", "-o", tmp_path / "flat") == 0
+    assert names(tmp_path / "flat") == ["a.png", "b.JPG"]
+    # The results lie inside the folder and are no photos to do the second time.
+    for _ in range(2):
+        assert run(tmp_path / "in", "-r", "-o", tmp_path / "in" / "out", "--overwrite") == 0
+    assert names(tmp_path / "in" / "out") == ["a.png", "b.JPG", "deep/c.png"]
+    assert len(stages["detect"]) == 2 + 2 * 3
+    assert len(stages["hosts"]) <= 3, "one host serves a whole run"
+
+
+def test_one_photo_to_one_file_in_another_format(tmp_path, stages, rng):
+    photo(tmp_path / "a.jpg", rng)
+    assert run(tmp_path / "a.jpg", "-o", tmp_path / "new" / "b.png") == 0
+    assert names(tmp_path / "new") == ["b.png"]
+    assert load(tmp_path / "new" / "b.png").shape == (96, 130, 3)
+
+
+def test_an_existing_result_is_left_alone(tmp_path, stages, rng, capsys):
+    photo(tmp_path / "a.png", rng)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes(b"mine")
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--report") == 0
+    assert "--overwrite" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["a.png"]
+    assert (tmp_path / "out" / "a.png").read_bytes() == b"mine" and not stages["detect"]
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--overwrite") == 0
+    assert (tmp_path / "out" / "a.png").read_bytes() != b"mine"
+
+
+def test_no_result_may_replace_an_input(tmp_path, stages, rng, capsys):
+    photo(tmp_path / "a" / "x.png", rng)
+    photo(tmp_path / "b" / "x.png", rng)
+    os.symlink(tmp_path / "a" / "x.png", tmp_path / "link.png")
+    before = {name: (tmp_path / name).read_bytes() for name in ("a/x.png", "b/x.png")}
+    assert run(tmp_path / "a", "-o", tmp_path / "a", "--overwrite") == 1
+    assert run(tmp_path / "a", tmp_path / "b", "-o", tmp_path / "a", "--overwrite") == 1
+    assert run(tmp_path / "a" / "x.png", "-o", tmp_path / "link.png", "--overwrite") == 1
+    assert capsys.readouterr().err.count("would replace an input") == 4
+    assert before == {name: (tmp_path / name).read_bytes() for name in before}
+
+
+def test_two_inputs_with_one_result(tmp_path, stages, rng, capsys):
+    photo(tmp_path / "a" / "x.png", rng)
+    photo(tmp_path / "b" / "x.png", rng)
+    assert run(tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out") == 1
+    assert "another input has the same result" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["x.png"]
+
+
+def test_no_face_copies_the_file(tmp_path, stages, capsys):
+    Image.new("RGB", (80, 60), (90, 80, 70)).save(tmp_path / "a.jpg", quality=40)
+    assert run(tmp_path / "a.jpg", "-o", tmp_path / "out", "--compare", "--report") == 0
+    assert "no face found" in capsys.readouterr().err
+    assert (tmp_path / "out" / "a.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
+    assert json.loads((tmp_path / "out" / "a.report.json").read_text())["faces"] == []
+
+
+def test_strength_0_copies_the_file(tmp_path, stages, rng, capsys):
+    photo(tmp_path / "a.png", rng)
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--strength", 0) == 0
+    assert "nothing changed" in capsys.readouterr().err
+    assert (tmp_path / "out" / "a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
+
+
+def test_report(tmp_path, stages, rng):
+    photo(tmp_path / "a.png", rng)
+    options = ["--fidelity", 0.3, "--strength", 0.9, "--seed", 7]
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--report", *options) == 0
+    report = json.loads((tmp_path / "out" / "a.report.json").read_text())
+    (face,) = report["faces"]
+    assert (report["width"], report["height"]) == (130, 96)
+    assert face["model"] == "stand-in" and face["score"] == 0.9 and len(face["points"]) == 5
+    assert (face["fidelity"], face["strength"], face["seed"]) == (0.3, 0.9, 7)
+    assert set(report["seconds"]) == {"detect", "align", "restore", "blend"}
+    assert report["versions"]["torch"] == torch.__version__
+    changed = (load(tmp_path / "a.png") != load(tmp_path / "out" / "a.png")).any(-1).mean()
+    assert report["changed_share"] == pytest.approx(changed, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("size", "sheet"),
+    [((130, 96), (260 + 4, 96 + 12 + 256)), ((900, 200), (900, 404 + 12 + 256))],
+    ids=["side by side", "panorama"],
+)
+def test_compare(tmp_path, stages, rng, size, sheet):
+    photo(tmp_path / "a.png", rng, width=size[0], height=size[1])
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--compare") == 0
+    drawn = load(tmp_path / "out" / "a.compare.png")
+    pair = 2 * 256 + 4
+    assert drawn.shape == (sheet[1], max(sheet[0], pair), 3)
+    before, after = load(tmp_path / "a.png"), load(tmp_path / "out" / "a.png")
+    height, width = before.shape[:2]
+    assert np.array_equal(drawn[:height, :width], before)
+    second = drawn[height + 4 :, :] if width > 2 * height else drawn[:, width + 4 :]
+    assert np.abs(second[:height, :width].astype(int) - after).max() <= 1
+    close_ups = drawn[-256:, :256].astype(int), drawn[-256:, 260 : 260 + 256].astype(int)
+    assert np.abs(close_ups[0] - close_ups[1]).mean() > 20
+
+
+def test_settings_reach_the_stages(tmp_path, stages, rng):
+    photo(tmp_path / "a.png", rng)
+    detection = ["--confidence", 0.7, "--min-size", 9, "--max-size", 900, "--count", 3]
+    detection += ["--order", "left-to-right", "--select", "0,2-4", "--detector", "yunet"]
+    restoration = ["--model", "gfpgan-1.4", "--commercial-only", "--size", 128, "--seed", 5]
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", *detection, *restoration) == 0
+    asked = stages["detect"][0]
+    del asked["host"]
+    assert asked == {
+        "detector": "yunet",
+        "confidence": 0.7,
+        "min_size": 9,
+        "max_size": 900,
+        "count": 3,
+        "order": "left to right",
+        "selection": "0,2-4",
+    }
+    asked = stages["restore"][0]
+    assert (asked["model"], asked["commercial_only"], asked["seed"]) == ("gfpgan-1.4", True, 5)
+    assert asked["shape"] == (1, 128, 128, 3)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "say"),
+    [
+        ("--order", "smallest", "left-to-right"),
+        ("--select", "first", "first"),
+        ("--detector", "none", "detector"),
+        ("--device", "cuda:99", "cannot be used here"),
+        ("--size", "9", "64 to 4096"),
+        ("--fidelity", "1.5", "not in 0 to 1"),
+        ("--min-size", "-4", "negative"),
+    ],
+)
+def test_wrong_usage(tmp_path, stages, rng, capsys, option, value, say):
+    photo(tmp_path / "a.png", rng)
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path / "a.png", "-o", tmp_path / "out", option, value)
+    assert stopped.value.code == 2 and say in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_or_refused_model_is_wrong_usage(tmp_path, rng, capsys):
+    photo(tmp_path / "a.png", rng)
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path / "a.png", "-o", tmp_path / "out", "--model", "nonesuch")
+    assert stopped.value.code == 2 and "unknown restorer 'nonesuch'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(tmp_path / "a.png", "-o", "out", "--model", "codeformer", "--commercial-only")
+    assert "not cleared for commercial use" in capsys.readouterr().err
+
+
+def test_bad_photos_do_not_stop_the_others(tmp_path, stages, rng, capsys):
+    folder = tmp_path / "in"
+    photo(folder / "a_good.png", rng)
+    photo(folder / "z_good.png", rng)
+    data = (folder / "a_good.png").read_bytes()
+    (folder / "b_text.jpg").write_text("no picture")
+    (folder / "c_cut.png").write_bytes(data[: len(data) // 2])
+    Image.new("RGB", (1, 30)).save(folder / "d_thin.png")
+    assert run(folder, tmp_path / "missing.jpg", "-o", tmp_path / "out") == 1
+    complaints = [line for line in capsys.readouterr().err.splitlines() if "kintsugi: " in line]
+    for name, say in (
+        ("b_text.jpg", "is not a JPEG"),
+        ("c_cut.png", "damaged"),
+        ("d_thin.png", "1 x 30"),
+        ("missing.jpg", "no such file"),
+    ):
+        assert any(name in line and say in line for line in complaints), complaints
+    assert names(tmp_path / "out") == ["a_good.png", "z_good.png"]
+
+
+def test_a_failing_stage_is_told_and_the_others_go_on(tmp_path, stages, rng, capsys, monkeypatch):
+    photo(tmp_path / "in" / "a.png", rng)
+    photo(tmp_path / "in" / "b.png", rng)
+    blend, calls = cli_photos.blend, []
+
+    def once(*args, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("the network gave values that are not numbers")
+        return blend(*args, **options)
+
+    monkeypatch.setattr(cli_photos, "blend", once)
+    assert run(tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert "a.png: could not be restored: the network gave" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["b.png"]
+
+
+def test_disk_full(tmp_path, stages, rng, capsys):
+    photo(tmp_path / "in" / "big.png", rng, height=400, width=500)
+    photo(tmp_path / "in" / "small.png", rng, height=40, width=50)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        assert run(tmp_path / "in", "-o", tmp_path / "out") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "big.png: cannot be written: File too large" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["small.png"]
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path, stages, rng, capsys, monkeypatch):
+    photo(tmp_path / "a.png", rng)
+    (tmp_path / "file").write_text("not a folder")
+    assert run(tmp_path / "a.png", "-o", tmp_path / "file") == 1
+    assert run(tmp_path / "a.png", "-o", tmp_path / "file" / "deeper") == 1
+    assert capsys.readouterr().err.count("choose another") == 2
+    if os.geteuid() == 0:  # to root every folder is open
+        import builtins
+
+        real = builtins.open
+
+        def refused(path, mode="r", *args, **options):
+            if "w" in mode and Path(path).parent == tmp_path / "locked":
+                raise PermissionError(13, "Permission denied")
+            return real(path, mode, *args, **options)
+
+        monkeypatch.setattr(builtins, "open", refused)
+    (tmp_path / "locked").mkdir(mode=0o555)
+    assert run(tmp_path / "a.png", "-o", tmp_path / "locked") == 1
+    assert "cannot be written: Permission denied" in capsys.readouterr().err
+    assert names(tmp_path / "locked") == []
+
+
+def test_stopping_leaves_whole_files_only(tmp_path, stages, rng, capsys, monkeypatch):
+    for name in ("a.png", "b.png", "c.png"):
+        photo(tmp_path / "in" / name, rng)
+    fsync, calls = os.fsync, []
+
+    def stop(number):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fsync(number)
+
+    monkeypatch.setattr(os, "fsync", stop)
+    assert run(tmp_path / "in", "-o", tmp_path / "out") == 130
+    assert "stopped" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["a.png"]
+
+
+def test_a_thousand_faces(tmp_path, stages, rng):
+    photo(tmp_path / "a.png", rng, height=700, width=900)
+    stages["placements"] = [
+        (25 + 22 * column, 25 + 26 * row, 40, 0) for row in range(25) for column in range(40)
+    ]
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--report", "--size", 64) == 0
+    assert len(json.loads((tmp_path / "out" / "a.report.json").read_text())["faces"]) == 1000
+    assert cli_photos.crop_size(5) == 512
+    assert 1000 * cli_photos.crop_size(1000) ** 2 * 12 <= 1 << 30
+
+
+def test_a_wide_panorama(tmp_path, stages):
+    Image.linear_gradient("L").resize((20_000, 500)).save(tmp_path / "a.jpg")
+    stages["placements"] = [(19_000, 250, 300, 0)]
+    assert run(tmp_path / "a.jpg", "-o", tmp_path / "out", "--compare") == 0
+    with Image.open(tmp_path / "out" / "a.jpg") as out:
+        assert out.size == (20_000, 500) and out.mode == "L"
+
+
+def test_models_is_a_command(capsys):
+    assert run("models", "--table") == 0
+    assert "kintsugi-restorer" in capsys.readouterr().out
