@@ -5,7 +5,7 @@ A new detector needs one entry in FINDERS and a module with `detect(image) -> Ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..models import zoo
 from ..models.anchors import Candidates
 from ..models.detector import STRIDES
+from .pixels import feed
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Finder:
     step: ratio of one level of the pyramid to the next.
     second_look: whether its boxes and points gain from a second pass over an upright, enlarged crop
         of each face.
+    leave_above: a face larger than this is left to a coarser level, where its points lie better.
     """
 
     smallest: float
@@ -33,6 +35,7 @@ class Finder:
     multiple: int
     step: float
     second_look: bool
+    leave_above: float = math.inf
 
 
 #: By architecture, as `models.card.ModelCard` names it.
@@ -40,11 +43,16 @@ FINDERS = {
     "kintsugi-detector": Finder(
         smallest=10.0, largest=110.0, multiple=max(STRIDES), step=4.0, second_look=True
     ),
-}
-
-#: What a network is fed, by `ModelCard.pixels`, from RGB in [0, 1].
-_ENTER: dict[str, Callable[[Tensor], Tensor]] = {
-    "0..1": lambda rgb: rgb,
+    # Anchors of 16 to 512 px. Measured with MobileNet0.25 on faces of known size: of 16 px 4 in 10
+    # are found, of 24 px 8 in 10, of 32 to 640 px all; the points are off by 3 % of the size at 32
+    # px, 1 to 2 % from 64 to 400 px, 4 to 7 % at 640 to 800 px.
+    "retinaface": Finder(
+        smallest=16.0, largest=400.0, multiple=32, step=3.0, second_look=False, leave_above=450.0
+    ),
+    # Anchors of 10 to 256 px; the coarsest map has one cell for 64 px.
+    "yunet": Finder(
+        smallest=12.0, largest=256.0, multiple=64, step=3.0, second_look=False, leave_above=300.0
+    ),
 }
 
 
@@ -81,6 +89,9 @@ def ask(
         Candidates of each picture, float32, on `device`.
     """
     dtype = next(network.parameters()).dtype
-    fed = _ENTER[card.pixels](pixels.to(device)).to(dtype)
+    fed = feed(pixels.to(device), card.pixels).to(dtype)
     found = network.detect(fed.contiguous(memory_format=torch.channels_last))
-    return Candidates(*(part.float() for part in found))
+    boxes, scores, points = (part.float() for part in found)
+    sides = (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1).sqrt()
+    left = sides > FINDERS[card.architecture].leave_above
+    return Candidates(boxes, scores.masked_fill(left, 0.0), points)
