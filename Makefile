@@ -4,6 +4,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
 COMFYUI_PYTHON ?= $(COMFYUI_PATH)/.venv/bin/python
+# detection and restoration need the project's face data, by default in ../shared/faces.
+BENCHMARKS ?= pipeline networks detection restoration
 # More arguments for pytest, the benchmarks or ComfyUI.
 ARGS ?=
 
@@ -22,7 +24,7 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python -m pip install -q -e '.[bench]'
-	$(BIN)/python -m kintsugi.benchmarks $(ARGS)
+	for table in $(BENCHMARKS); do $(BIN)/python -m kintsugi.benchmarks.$$table $(ARGS) || exit 1; done
 
 comfyui:
 	@test -x "$(COMFYUI_PYTHON)" || { echo "no Python at $(COMFYUI_PYTHON): set COMFYUI_PATH to a ComfyUI checkout with a .venv, or COMFYUI_PYTHON to its Python"; exit 1; }
