@@ -112,6 +112,7 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
         fidelity=args.fidelity,
         strength=args.strength,
         seed=args.seed,
+        steps=args.steps or None,
         commercial_only=args.commercial_only,
         host=host,
     )

@@ -224,6 +224,7 @@ def test_settings_reach_the_stages(tmp_path, stages, rng):
     detection = ["--confidence", 0.7, "--min-size", 9, "--max-size", 900, "--count", 3]
     detection += ["--order", "left-to-right", "--select", "0,2-4", "--detector", "yunet"]
     restoration = ["--model", "gfpgan-1.4", "--commercial-only", "--size", 128, "--seed", 5]
+    restoration += ["--steps", 3]
     assert run(tmp_path / "a.png", "-o", tmp_path / "out", *detection, *restoration) == 0
     asked = stages["detect"][0]
     del asked["host"]
@@ -238,6 +239,7 @@ def test_settings_reach_the_stages(tmp_path, stages, rng):
     }
     asked = stages["restore"][0]
     assert (asked["model"], asked["commercial_only"], asked["seed"]) == ("gfpgan-1.4", True, 5)
+    assert asked["steps"] == 3
     assert asked["shape"] == (1, 128, 128, 3)
 
 
