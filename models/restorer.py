@@ -3,7 +3,9 @@
 A U-Net of residual blocks between a 4x4 cosine transform and its inverse: all work is done on
 64 x 64 and smaller grids, where dense 3x3 convolutions are fast, and the transform, scaled to the
 spectrum of faces, gives the network inputs and outputs of like size and without correlation, which
-is what makes it learn in an hour on one core. It predicts what to add to the input. Blocks are
+is what makes it learn in an hour on one core. It predicts what to add to the input: new detail, and
+a gain for each frequency of each cell, as a Wiener filter has. The energy of the frequencies, near
+each cell and over the whole face, says how much noise and blur there is. Blocks are
 normalised as in NAFNet (Chen et al., 2022) and modulated by the fidelity asked for (FiLM, Perez et
 al., 2018), so that one network covers the trade-off between closeness and detail.
 """
@@ -62,6 +64,16 @@ def _deviations(fits: tuple[tuple[float, float, float], ...]) -> Tensor:
     )
 
 
+def energy(cells: Tensor) -> Tensor:
+    """How loud each frequency is around each cell, as the logarithm of its deviation, about -3..1.
+
+    Noise, blur and JPEG write themselves into these. A net without them first has to find out that
+    it should smooth some faces and sharpen others, between which doing nothing is a long plateau.
+    """
+    power = F.avg_pool2d(cells.square(), 5, 1, 2, count_include_pad=False)
+    return (power + 1e-3).log() / 2 + 0.5
+
+
 class Block(nn.Module):
     """Two convolutions around a shortcut, modulated between them."""
 
@@ -98,8 +110,15 @@ class Restorer(nn.Module):
         analysis, synthesis = spectrum()
         self.register_buffer("analysis", analysis)
         self.register_buffer("synthesis", synthesis)
-        self.condition = nn.Linear(1, CONDITION)
+        self.condition = nn.Sequential(
+            nn.Linear(1 + 2 * pixels, 2 * CONDITION),
+            nn.SiLU(),
+            nn.Linear(2 * CONDITION, CONDITION),
+            nn.SiLU(),
+        )
         self.stem = nn.Conv2d(pixels, widths[0], 3, padding=1)
+        self.loudness = nn.Conv2d(pixels, widths[0], 1)
+        self.mood = nn.Linear(CONDITION, widths[0])
         self.encoder = nn.ModuleList(
             nn.ModuleList(Block(width) for _ in range(count))
             for width, count in zip(widths, blocks, strict=True)
@@ -111,6 +130,7 @@ class Restorer(nn.Module):
             for width, count in zip(widths[:-1], blocks[:-1], strict=True)
         )
         self.out = nn.Conv2d(widths[0], pixels, 3, padding=1)
+        self.gate = nn.Conv2d(widths[0], pixels, 1)
 
     def forward(self, image: Tensor, fidelity: float | Tensor = 0.5) -> Tensor:
         """Restore aligned faces.
@@ -124,9 +144,12 @@ class Restorer(nn.Module):
             (N, 3, 256, 256), not clamped.
         """
         fidelity = torch.as_tensor(fidelity, dtype=image.dtype, device=image.device)
-        condition = F.silu(self.condition(fidelity.expand(image.shape[0])[:, None] * 2 - 1))
-        x = F.conv2d(F.pixel_unshuffle(image, SHUFFLE), self.analysis)  # (N, 48, 64, 64)
-        x = self.stem(x)
+        fidelity = fidelity.expand(image.shape[0])[:, None] * 2 - 1
+        cells = F.conv2d(F.pixel_unshuffle(image, SHUFFLE), self.analysis)  # (N, 48, 64, 64)
+        loud = energy(cells)
+        overall = [loud.mean((2, 3)), loud.std((2, 3))]
+        condition = self.condition(torch.cat([fidelity, *overall], 1))  # (N, 32)
+        x = self.stem(cells) + self.loudness(loud) + self.mood(condition)[..., None, None]
         skips = []
         for level, blocks in enumerate(self.encoder):
             for block in blocks:
@@ -138,7 +161,8 @@ class Restorer(nn.Module):
             x = F.pixel_shuffle(up(x), 2) + skips.pop()
             for block in blocks:
                 x = block(x, condition)
-        return image + F.pixel_shuffle(F.conv2d(self.out(x), self.synthesis), SHUFFLE)
+        change = self.out(x) + self.gate(x) * cells
+        return image + F.pixel_shuffle(F.conv2d(change, self.synthesis), SHUFFLE)
 
 
 def _construct(state: StateDict) -> Restorer:
@@ -161,8 +185,8 @@ ARCHITECTURE = Architecture(
     name="kintsugi-restorer",
     keys=(
         "analysis",
-        "condition.weight",
         "stem.weight",
+        "gate.weight",
         "encoder.0.0.film.weight",
         "down.0.weight",
     ),

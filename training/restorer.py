@@ -34,7 +34,7 @@ REAL = 3.0
 
 #: Weights: edges beside pixels; texture and features (times 1 - fidelity) and identity beside the
 #: share of the damage that is left.
-EDGES, TEXTURE, FEATURES, IDENTITY = 0.5, 0.2, 0.2, 0.25
+EDGES, TEXTURE, FEATURES, IDENTITY = 0.5, 0.1, 0.1, 0.15
 
 #: Damage, in the units of the pixel loss, below which a picture counts as good already.
 GOOD = 0.02
@@ -42,6 +42,10 @@ GOOD = 0.02
 
 #: One batch in WHOLE is of whole crops, and judged for likeness; the others are parts of this side.
 WHOLE, PART = 4, 192
+
+
+#: Share of the time for pixels alone; then come texture, features and identity.
+PIXELS_ONLY = 0.35
 
 
 class Damaged(IterableDataset):
@@ -119,7 +123,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--judged", type=int, default=1, help="faces of a batch judged for identity"
     )
-    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="weights to start from")
@@ -134,14 +138,14 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     network = Restorer().to(memory_format=torch.channels_last)
     average = Restorer().eval().requires_grad_(False)
-    for block in network.modules():
-        if hasattr(block, "film"):
-            torch.nn.init.zeros_(block.second.weight)
-            torch.nn.init.zeros_(block.film.weight)
-            torch.nn.init.zeros_(block.film.bias)
-    torch.nn.init.zeros_(network.out.weight)
+    with torch.no_grad():
+        for block in (part for part in network.modules() if hasattr(part, "film")):
+            block.second.weight *= 0.3
+        for last in (network.out, network.gate):
+            torch.nn.init.zeros_(last.weight)
+            torch.nn.init.zeros_(last.bias)
     judge = Identity(options.data).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
     step, spent = 0, 0.0
     checkpoint = options.out / "last.pt"
     if checkpoint.exists():
@@ -181,8 +185,10 @@ def main() -> None:
                 part[..., top : top + PART, left : left + PART] for part in (damaged, clean)
             )
         damaged, clean = signed(damaged), signed(clean)
-        # Half of the batch stands at the faithful end, where the default figures are measured.
-        fidelity = torch.rand(len(clean)).mul(2).clamp(max=1)
+        # Pixels first: the rest is noise to a network that cannot do them yet. Then half of the
+        # batch stays at the faithful end.
+        plain = now < PIXELS_ONLY * total
+        fidelity = torch.ones(len(clean)) if plain else torch.rand(len(clean)).mul(2).clamp(max=1)
         freedom = 1 - fidelity
         output = network(damaged, fidelity)
         pixels, borders = charbonnier(output, clean), edges(output, clean)
@@ -193,7 +199,7 @@ def main() -> None:
         left_over = (pixels + EDGES * borders) / damage
         loss = (left_over + TEXTURE * freedom * grain).mean()
         parts = [left_over, pixels, borders, grain]
-        if whole:
+        if whole and not plain:
             few = options.judged
             with torch.no_grad():
                 wanted = judge(clean[:few], keep=3)
