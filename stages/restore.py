@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import zoo
 from . import detail
 from .batch import check_crops
+from .colour import luma
 from .host import Host
+
+#: Kinds of models that rebuild a face: all of it, its missing regions, or its colours.
+KINDS = ("restorer", "inpainter", "colorizer")
 
 #: Crops restored in one pass; halved when the device runs out of memory.
 BATCH = 8
@@ -55,10 +60,9 @@ def choose(
     """
     if model == "auto":
         return zoo.best_restorer(library, commercial_only=commercial_only)
-    restorers = [name for name, card in zoo.CARDS.items() if card.kind == "restorer"]
-    if model not in restorers:
-        known = ", ".join(restorers)
-        raise ValueError(f"unknown restorer {model!r}; choose auto or one of {known}")
+    known = [name for name, card in zoo.CARDS.items() if card.kind in KINDS]
+    if model not in known:
+        raise ValueError(f"unknown restorer {model!r}; choose auto or one of {', '.join(known)}")
     card = zoo.CARDS[model]
     if not zoo.allowed(card, commercial_only=commercial_only):
         raise ValueError(
@@ -76,6 +80,7 @@ def restore(
     strength: float = 1.0,
     seed: int = 0,
     steps: int | None = None,
+    missing: Tensor | None = None,
     commercial_only: bool = False,
     host: Host | None = None,
 ) -> Restored:
@@ -91,6 +96,8 @@ def restore(
         strength: 0 (the crop as it is) to 1 (the restored crop).
         seed: fixes the noise of models that draw some; every face gets the same, so that neither
             batches nor frames of a video change it.
+        missing: (N, S, S), (1, S, S) or (S, S) mask, 1 where a crop has no content; another size is
+            resized. An inpainter fills it and leaves the rest as it is; others do without.
         steps: of models that take several (flows); None takes their authors' number.
         commercial_only: refuse models whose licence does not clearly allow commercial use.
 
@@ -98,7 +105,8 @@ def restore(
         Restored, crops float32 on the device they came on.
 
     Raises:
-        ValueError: wrong shapes, settings out of range, refused licence.
+        ValueError: wrong shapes, settings out of range, refused licence, an inpainter without a
+            mask.
         RestoreError: the network failed or gave values that are not numbers.
     """
     crops = check_crops(crops)
@@ -107,6 +115,8 @@ def restore(
             raise ValueError(f"{name} is {value}; choose 0 to 1")
     host = host or Host()
     card = choose(model, commercial_only, host.library)
+    if card.kind == "inpainter" and missing is None:
+        raise ValueError(f"{card.title} fills missing regions; give a mask that is 1 there")
     count = crops.shape[0]
     if not count or strength == 0:
         why = "no faces" if not count else "strength 0"
@@ -115,20 +125,37 @@ def restore(
         crops = crops[..., :1].expand(-1, -1, -1, 3) if crops.shape[-1] == 1 else crops[..., :3]
     network = host.load(card.name)
     full = crops.permute(0, 3, 1, 2).float()
+    if card.kind == "colorizer":
+        full = luma(full).expand(-1, 3, -1, -1)
+    holes = _holes(missing, full) if card.kind == "inpainter" else None
+    damaged = full if holes is None else full.lerp(torch.ones_like(full), holes)
     controls = _controls(network, card, fidelity, seed, steps)
-    parts = list(_passes(network, card, full, controls, host))
+    parts = list(_passes(network, card, damaged, controls, host))
     restored = torch.cat(parts).to(crops.device)
-    if "fidelity" not in card.controls and fidelity > 0.5:
+    if holes is not None:
+        restored = full.lerp(restored, holes)
+    anchored = card.kind == "restorer" and "fidelity" not in card.controls and fidelity > 0.5
+    if anchored:
         restored = _anchor(full, restored, 2 * fidelity - 1)
     if strength < 1:
         restored = torch.lerp(full, restored, strength)
     restored = restored.clamp_(0, 1).permute(0, 2, 3, 1).contiguous()
     report = f"{count} face{'s' if count > 1 else ''} restored with {card.title}"
-    if "fidelity" in card.controls or fidelity > 0.5:
+    if "fidelity" in card.controls or anchored:
         report += f", fidelity {fidelity:g}"
     if strength < 1:
         report += f", strength {strength:g}"
     return Restored(restored, (card.name,) * count, fidelity, strength, seed, report)
+
+
+def _holes(missing: Tensor, crops: Tensor) -> Tensor:
+    """The mask of missing regions, (N, 1, S, S) with 0 or 1, for crops (N, 3, S, S)."""
+    count, size = crops.shape[0], crops.shape[-1]
+    mask = missing.reshape(-1, 1, *missing.shape[-2:]).to(crops)
+    if mask.shape[0] not in (1, count):
+        raise ValueError(f"{mask.shape[0]} masks of missing regions for {count} crops")
+    mask = F.interpolate(mask, size=(size, size), mode="nearest-exact")
+    return (mask > 0.5).to(crops).expand(count, -1, -1, -1)
 
 
 def _controls(
