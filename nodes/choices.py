@@ -7,6 +7,7 @@ from collections.abc import Container
 from ..models import loader, zoo
 from ..stages.finders import FINDERS
 from ..stages.landmarks import VIEWS
+from ..stages.restore import KINDS
 
 
 def restorers() -> list[str]:
@@ -15,23 +16,23 @@ def restorers() -> list[str]:
     A menu of what lies on this disk only would make a shared workflow invalid on another.
     """
     buildable = {architecture.name for architecture in loader.ARCHITECTURES}
-    return ["auto", *_names("restorer", buildable)]
+    return ["auto", *_names(KINDS, buildable)]
 
 
 def detectors() -> list[str]:
     """`auto` and every detector that FaceDetect knows how to ask."""
-    return ["auto", *_names("detector", FINDERS)]
+    return ["auto", *_names(("detector",), FINDERS)]
 
 
 def landmark_models() -> list[str]:
     """Every landmark network that LandmarkAlign knows how to read."""
-    return _names("landmarks", VIEWS)
+    return _names(("landmarks",), VIEWS)
 
 
-def _names(kind: str, architectures: Container[str]) -> list[str]:
-    """Names of the zoo's models of one kind and these architectures, in the zoo's order."""
+def _names(kinds: Container[str], architectures: Container[str]) -> list[str]:
+    """Names of the zoo's models of these kinds and architectures, in the zoo's order."""
     return [
         card.name
         for card in zoo.CARDS.values()
-        if card.kind == kind and card.architecture in architectures
+        if card.kind in kinds and card.architecture in architectures
     ]

@@ -41,6 +41,15 @@ class Restore(io.ComfyNode):
                         "costs nothing here."
                     ),
                 ),
+                io.Mask.Input(
+                    "missing",
+                    optional=True,
+                    tooltip=(
+                        "For CodeFormer's inpainting: white where a crop has no content and a face "
+                        "should be made up. It lies on the crops, not on the picture; a mask of "
+                        "the picture becomes one by going through Align Faces as an image."
+                    ),
+                ),
                 io.Combo.Input(
                     "model",
                     options=restorers(),
@@ -59,7 +68,7 @@ class Restore(io.ComfyNode):
                     step=0.05,
                     tooltip=(
                         "Low invents more detail and looks sharper, high stays closer to the "
-                        "person and to the damage. Models without such a control ignore it."
+                        "person and to the damage."
                     ),
                 ),
                 io.Float.Input(
@@ -82,6 +91,17 @@ class Restore(io.ComfyNode):
                     tooltip=(
                         "Fixes the noise of models that draw some: the same seed gives the same "
                         "face, bit for bit. Other models ignore it."
+                    ),
+                    **ADVANCED,
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=100,
+                    tooltip=(
+                        "Passes of models that work in several (PMRF, ELIR): more is slower and "
+                        "finer. 0: as many as their authors take. Other models ignore it."
                     ),
                     **ADVANCED,
                 ),
@@ -112,7 +132,16 @@ class Restore(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, crops, model, fidelity, strength, seed, commercial_only, faces=None
+        cls,
+        crops,
+        model,
+        fidelity,
+        strength,
+        seed,
+        steps,
+        commercial_only,
+        faces=None,
+        missing=None,
     ) -> io.NodeOutput:
         """Restore; the stand-in crop of a picture without a face goes through as it is."""
         given = crops if faces is None or len(faces) else crops[:0]
@@ -122,6 +151,8 @@ class Restore(io.ComfyNode):
             fidelity=fidelity,
             strength=strength,
             seed=seed,
+            steps=steps or None,
+            missing=missing,
             commercial_only=commercial_only,
             host=ComfyHost(),
         )
