@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comfy_server import PromptError, events
+from kintsugi.cli import main
 from pictures import (
     as_saved,
     damaged_portrait,
@@ -64,6 +65,15 @@ def test_the_example_gives_what_the_stages_give(server, prompt, inputs):
     np.testing.assert_array_equal(result, as_saved(expected)[0])
     np.testing.assert_array_equal(result[outside], pixels(inputs / "photo.png")[outside])
     assert (result[~outside] != pixels(inputs / "photo.png")[~outside]).mean() > 0.5
+
+
+def test_the_example_gives_what_the_command_line_gives(server, prompt, inputs, tmp_path):
+    (result,) = saved(server, prompt, server.run(prompt))
+    written = tmp_path / "restored.png"
+    options = ["--model", "kintsugi-restorer", "--size", "512", "-o", str(written)]
+    assert main([str(inputs / "photo.png"), *options]) == 0
+    # The command line rounds to the nearest of 256 levels, SaveImage down.
+    np.testing.assert_allclose(result.astype(int), pixels(written), atol=1)
 
 
 def test_a_second_run_is_cached_and_a_changed_blend_runs_alone(server, prompt):
