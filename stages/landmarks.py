@@ -136,8 +136,7 @@ def landmarks(
     if wanted != view.scheme:
         points = to_ibug68(points)
     return faces.with_faces(
-        replace(face, landmarks=own, scheme=wanted)
-        for face, own in zip(faces, points, strict=True)
+        replace(face, landmarks=own, scheme=wanted) for face, own in zip(faces, points, strict=True)
     )
 
 
