@@ -27,7 +27,7 @@ class Encoder(nn.Module):
 
     def __init__(self, latent: int) -> None:
         super().__init__()
-        width = WIDTHS[512]
+        width = WIDTHS[max(WIDTHS)]
         blocks: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
         self.taps: dict[int, int] = {}
         for size, outer in WIDTHS.items():
@@ -70,7 +70,7 @@ class Generator(nn.Module):
                 width = outer
                 if size == 16:
                     blocks.append(Attention(width))
-            if size != 512:
+            if size != max(WIDTHS):
                 blocks.append(Upsample(width))
         blocks += [group_norm(width), nn.Conv2d(width, 3, 3, padding=1)]
         self.blocks = nn.ModuleList(blocks)
@@ -120,7 +120,7 @@ class Fusion(nn.Module):
             nn.Conv2d(width, width, 3, padding=1),
         )
 
-    def forward(self, encoded: Tensor, decoded: Tensor, weight: Tensor) -> Tensor:
+    def forward(self, encoded: Tensor, decoded: Tensor, weight: float | Tensor) -> Tensor:
         both = self.encode_enc(torch.cat((encoded, decoded), dim=1))
         change = self.scale(both).mul_(decoded).add_(self.shift(both))
         return change.mul_(weight).add_(decoded)
@@ -188,9 +188,11 @@ class CodeFormer(nn.Module):
         side, (height, width) = max(WIDTHS), image.shape[2:]
         if (height, width) != (side, side):
             raise ValueError(f"CodeFormer takes {side} x {side} faces, got {width} x {height}")
-        fidelity = self.fidelity if fidelity is None else fidelity
-        weight = torch.as_tensor(fidelity, dtype=image.dtype, device=image.device).view(-1, 1, 1, 1)
-        sizes = set(self.sizes) if bool((weight > 0).any()) else set()
+        weight = self.fidelity if fidelity is None else fidelity
+        fuses = bool((weight > 0).any()) if isinstance(weight, Tensor) else weight > 0
+        if isinstance(weight, Tensor):
+            weight = weight.to(image).view(-1, 1, 1, 1)
+        sizes = set(self.sizes) if fuses else set()
         image = image.contiguous(memory_format=torch.channels_last)
         latent, features = self.encoder(image, sizes)
         x = self.look_up(latent)

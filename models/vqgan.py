@@ -40,8 +40,11 @@ class ResBlock(nn.Module):
             self.add_module(shortcut, nn.Conv2d(inner, outer, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(norm_silu(self.norm1, x))
-        h = self.conv2(norm_silu(self.norm2, h))
+        # One statement a step: each map is freed before the next is made.
+        h = norm_silu(self.norm1, x)
+        h = self.conv1(h)
+        h = norm_silu(self.norm2, h)
+        h = self.conv2(h)
         return h.add_(getattr(self, self.shortcut)(x) if self.shortcut else x)
 
 

@@ -228,6 +228,9 @@ def test_flows_are_deterministic_and_take_noise(name):
     torch.testing.assert_close(run(network, image, noise=torch.zeros(shape), steps=2), plain)
     assert not torch.allclose(run(network, image, noise=noise, steps=2), plain, atol=1e-4)
     assert not torch.allclose(run(network, image, steps=3), plain, atol=1e-6)
+    drawn = [network.fresh_noise(3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert drawn[0].shape == ((3, 4, 64, 64) if name == "elir" else (3, 3, 512, 512))
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
     with pytest.raises(ValueError, match="noise must be"):
         run(network, image, noise=noise[:1], steps=2)
     with pytest.raises(ValueError, match="at least 1 step"):
@@ -282,8 +285,8 @@ def small_codeformer(monkeypatch):
             adain=True,
             fidelity=0.5,
         )
-        nn.init.normal_(network.position_emb)
-        return build({"params_ema": network.state_dict()})
+        state = published(Case("codeformer", lambda: network, 64))
+        return build({"params_ema": state})
 
     return make
 
