@@ -189,10 +189,9 @@ def test_interrupt_stops_a_long_run_and_leaves_the_server_well(server, prompt):
         time.sleep(0.05)
     time.sleep(1.5)
     server.post("/interrupt", {})
-    started = time.monotonic()
     entry = server.wait(prompt_id)
     assert "execution_interrupted" in events(entry)
-    assert time.monotonic() - started < 30
+    assert not entry["outputs"], "the run went on to its end"
     assert server.run(prompt)["status"]["status_str"] == "success"
 
 
