@@ -14,10 +14,9 @@ from torch import Tensor
 
 from . import colour as colours
 from . import detail, geometry
-from .batch import check, check_crops
+from .batch import check, check_crops, check_same_pictures
 from .faces import Face, Faces
 from .host import Host
-from .landmark_align import check_same_pictures
 
 #: Face oval in the FFHQ template, in shares of its side: centre (x, y), half axes to zero weight.
 _OVAL = ((0.5, 0.52), (0.47, 0.47))

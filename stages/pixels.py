@@ -31,12 +31,31 @@ def feed(pictures: Tensor, pixels: str) -> Tensor:
     Raises:
         ValueError: no such range.
     """
+    flipped, mean, deviation = _range(pixels, pictures)
+    return ((pictures.flip(1) if flipped else pictures) - mean) / deviation
+
+
+def read(output: Tensor, pixels: str) -> Tensor:
+    """The inverse of `feed`: what a network answers in its own range, as RGB in [0, 1].
+
+    Args:
+        output: (N, 3, H, W) in the network's range and channel order.
+        pixels: one of `ModelCard.pixels`.
+
+    Raises:
+        ValueError: no such range.
+    """
+    flipped, mean, deviation = _range(pixels, output)
+    pictures = output * deviation + mean
+    return pictures.flip(1) if flipped else pictures
+
+
+def _range(pixels: str, like: Tensor) -> tuple[bool, Tensor, Tensor]:
     if pixels not in _FEEDS:
         raise ValueError(f"unknown pixel range {pixels!r}; known: {', '.join(_FEEDS)}")
-    flipped, mean, deviation = _FEEDS[pixels]
-    pictures = pictures.flip(1) if flipped else pictures
-    mean, deviation = (pictures.new_tensor(values).view(-1, 1, 1) for values in (mean, deviation))
-    return (pictures - mean) / deviation
+    flipped, *numbers = _FEEDS[pixels]
+    mean, deviation = (like.new_tensor(values).view(-1, 1, 1) for values in numbers)
+    return flipped, mean, deviation
 
 
 def run(network: torch.nn.Module, pictures: Tensor, pixels: str):

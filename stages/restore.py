@@ -9,25 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import zoo
-from . import detail
+from . import detail, pixels
 from .batch import check_crops
 from .colour import luma
 from .host import Host
+from .passes import in_passes
 
 #: Kinds of models that rebuild a face: all of it, its missing regions, or its colours.
 KINDS = ("restorer", "inpainter", "colorizer")
 
-#: Crops restored in one pass; halved when the device runs out of memory.
-BATCH = 8
-
 #: Side to which a crop is reduced to compare its coarse structure with the input's, see `_anchor`.
 _COARSE = 32
-
-#: How pixels in [0, 1] become what a network is fed (ModelCard.pixels), and back.
-_RANGES = {
-    "-1..1": (lambda x: x * 2 - 1, lambda y: (y + 1) / 2),
-    "0..1": (lambda x: x, lambda y: y),
-}
 
 
 class RestoreError(RuntimeError):
@@ -130,8 +122,8 @@ def restore(
     holes = _holes(missing, full) if card.kind == "inpainter" else None
     damaged = full if holes is None else full.lerp(torch.ones_like(full), holes)
     controls = _controls(network, card, fidelity, seed, steps)
-    parts = list(_passes(network, card, damaged, controls, host))
-    restored = torch.cat(parts).to(crops.device)
+    restored = in_passes(damaged, lambda part: _run(network, card, part, controls), host)
+    restored = restored.to(crops.device)
     if holes is not None:
         restored = full.lerp(restored, holes)
     anchored = card.kind == "restorer" and "fidelity" not in card.controls and fidelity > 0.5
@@ -178,32 +170,14 @@ def _anchor(before: Tensor, after: Tensor, share: float) -> Tensor:
     return after + detail.scale(drift, after.shape[-1]) * share
 
 
-def _passes(network: nn.Module, card: zoo.ModelCard, full: Tensor, controls: dict, host: Host):
-    """Yield restored (n, 3, S, S) of consecutive crops, in passes that fit into memory."""
-    start, batch = 0, BATCH
-    while start < full.shape[0]:
-        part = full[start : start + batch].to(host.device)
-        try:
-            yield _run(network, card, part, controls)
-        except torch.OutOfMemoryError:
-            host.free_memory()
-            if part.shape[0] == 1:
-                raise
-            batch = part.shape[0] // 2
-            continue
-        start += part.shape[0]
-        host.progress(start, full.shape[0])
-
-
 @torch.inference_mode()
 def _run(network: nn.Module, card: zoo.ModelCard, full: Tensor, controls: dict) -> Tensor:
-    enter, leave = _RANGES[card.pixels]
     dtype = next(network.parameters()).dtype
     before = detail.scale(full, card.crop).clamp(0, 1)
     if "noise" in controls:
         controls = {**controls, "noise": _repeated(controls["noise"], full.shape[0])}
     try:
-        output = network(enter(before).to(dtype), **controls)
+        output = network(pixels.feed(before, card.pixels).to(dtype), **controls)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -211,13 +185,14 @@ def _run(network: nn.Module, card: zoo.ModelCard, full: Tensor, controls: dict) 
             f"{card.title} failed on {full.shape[0]} crop(s) of {full.shape[-1]} px: {error}; "
             "try another model or report this with the message"
         ) from error
-    after = leave((output[0] if isinstance(output, tuple) else output).float())
+    output = output[0] if isinstance(output, tuple) else output
+    after = pixels.read(output.float(), card.pixels)
     if not bool(torch.isfinite(after).all()):
         raise RestoreError(
             f"{card.title} in {dtype} gave values that are not numbers; "
             "run it in float32 or choose another model"
         )
-    return detail.return_to_size(full, before, after.clamp(0, 1)).cpu()
+    return detail.return_to_size(full, before, after.clamp(0, 1))
 
 
 def _repeated(noise: Tensor | list[Tensor], count: int) -> Tensor | list[Tensor]:

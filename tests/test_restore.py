@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from faces_for_tests import grainy_picture, smooth_picture
 from kintsugi.models import zoo
-from kintsugi.stages import restore as stage
+from kintsugi.stages import passes, pixels
 from kintsugi.stages.host import Host
 from kintsugi.stages.restore import RestoreError, restore
 from torch import nn
@@ -145,7 +143,7 @@ def test_no_crops_is_a_normal_result():
 def test_many_crops_go_in_passes_and_report_progress():
     host = FakeHost(Fake())
     restore(crops(3, 64).repeat(4, 1, 1, 1), model="codeformer", host=host)
-    assert [len(fed) for fed in host.network.fed] == [stage.BATCH, 12 - stage.BATCH]
+    assert [len(fed) for fed in host.network.fed] == [passes.BATCH, 12 - passes.BATCH]
     assert host.steps[-1] == (12, 12)
 
 
@@ -197,8 +195,7 @@ def test_bad_settings_say_what_and_what_else():
         restore(given * torch.nan, model="codeformer")
 
 
-def test_every_restorer_is_fed_in_a_range_the_stage_knows():
-    for card in zoo.CARDS.values():
-        if card.kind == "restorer":
-            assert card.pixels in stage._RANGES
-            assert replace(card).crop
+@pytest.mark.parametrize("name", pixels._FEEDS)
+def test_what_is_fed_can_be_read_back(name):
+    pictures = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(pixels.read(pixels.feed(pictures, name), name), pictures, atol=1e-6)
