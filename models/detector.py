@@ -24,6 +24,13 @@ SMALLEST, LARGEST = 9.0, 128.0
 #: One cell of stride s measures boxes and points in units of UNIT * s.
 UNIT = 4.0
 
+#: Side of the crops that `Refiner` looks at, and of the face in them, sqrt(width * height).
+LOOK_SIZE, LOOK_FACE = 64, 42.0
+
+#: Where the five points of an average face lie in such a crop: the median of the training faces and
+#: their mirror images.
+MEAN_POINTS = ((23.3, 26.3), (39.7, 26.3), (31.5, 35.7), (24.4, 43.4), (38.6, 43.4))
+
 #: Channels of one output cell: score, box (x, y, log width, log height), five points (x, y).
 FIELDS = 1 + 4 + 10
 
@@ -58,6 +65,38 @@ class Head(nn.Module):
         return self.read(F.relu(self.mix(x)))
 
 
+class Refiner(nn.Module):
+    """Five points of one face at one size and about upright: finer than the grids can say.
+
+    A cascade's last step after MTCNN (Zhang et al., 2016), small because little is left to learn.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (12, 24, 32)):
+        super().__init__()
+        first, second, third = widths
+        self.down2 = Conv(3, first, stride=2)
+        self.down4 = Conv(first, second, stride=2)
+        self.down8 = Conv(second, third, stride=2)
+        self.mix = Conv(third, third)
+        self.down16 = Conv(third, third, stride=2)
+        self.read = nn.Linear(third * (LOOK_SIZE // 16) ** 2, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Points in pixels of the crop.
+
+        Args:
+            x: (N, 3, LOOK_SIZE, LOOK_SIZE) RGB in [0, 1], the face about upright and centred.
+
+        Returns:
+            (N, 5, 2), the centre of the top-left pixel is (0, 0).
+        """
+        x = x - 0.5
+        for layer in (self.down2, self.down4, self.down8, self.mix, self.down16):
+            x = F.relu(layer(x))
+        offsets = self.read(x.flatten(1)).unflatten(1, (5, 2))
+        return offsets.new_tensor(MEAN_POINTS) + offsets * (LOOK_SIZE / 8)
+
+
 class Detector(nn.Module):
     """Score, box and five points for every cell of three grids.
 
@@ -84,6 +123,7 @@ class Detector(nn.Module):
         self.up8 = nn.Conv2d(coarse, coarse, 1)
         self.up4 = nn.Conv2d(coarse, fine, 1)
         self.head4, self.head8, self.head16 = Head(fine), Head(coarse), Head(coarse)
+        self.refine = Refiner()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Raw outputs, see `decode`.
@@ -161,6 +201,6 @@ def _construct(state: StateDict) -> Detector:
 
 ARCHITECTURE = Architecture(
     name="kintsugi-detector",
-    keys=("down4.weight", "up4.weight", "head4.read.weight", "head16.read.weight"),
+    keys=("down4.weight", "up4.weight", "head4.read.weight", "refine.read.weight"),
     construct=_construct,
 )

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..models import zoo
+from ..models import detector, zoo
 from ..models.anchors import Candidates
-from .finders import Finder, ask
+from .finders import Finder, ask, refine
 from .geometry import TEMPLATES, transform
 from .host import Host
 from .nms import overlap, suppress
@@ -32,6 +32,10 @@ MOST = 20_000
 
 #: Second look: side of the crop and of the face in it, and faces looked at in one pass.
 LOOK_CROP, LOOK_FACE, LOOK_BATCH = 96, 48.0, 64
+
+#: How often the points are refined, each time on a crop turned by the last ones, and how many faces
+#: are in one pass.
+ROUNDS, POINTS_BATCH = 2, 256
 
 #: Crops of a user's box: side of the crop, and of the box in it, from near to far.
 BOX_CROPS = ((320, 240.0), (112, 72.0))
@@ -69,7 +73,7 @@ class Search:
             levels = self._pyramid(part, finest)
             seen = self._candidates(levels, part.shape[0], max(FLOOR, HOPE * confidence), most)
             seen = self._second_look(levels, [_merge(each) for each in seen])
-            found += [_merge(each) for each in seen]
+            found += self._refine(levels, [_merge(each) for each in seen])
             self.host.progress(min(start + at_once, frames), frames)
         return found
 
@@ -84,7 +88,7 @@ class Search:
             wanted = torch.tensor(each, dtype=torch.float64)
             best = self._best_in(levels, wanted)
             looked = self._second_look(levels, [best])[0]
-            found.append(_merge(looked))
+            found += self._refine(levels, [_merge(looked)])
             self.host.progress(frame + 1, len(boxes))
         return found
 
@@ -143,6 +147,28 @@ class Search:
             return found
         joined = (torch.cat(parts).split(counts) for parts in zip(*looked, strict=True))
         return [Candidates(*parts) for parts in zip(*joined, strict=True)]
+
+    def _refine(self, levels: list[Level], found: list[Candidates]) -> list[Candidates]:
+        """The points once more, by the part of the network that sees nothing but one face."""
+        if not self.finder.second_look:
+            return found
+        refined = []
+        for frame, faces in enumerate(found):
+            for _ in range(ROUNDS):
+                matrices = upright(faces, detector.LOOK_SIZE, detector.LOOK_FACE)
+                points = [
+                    self._points(levels, frame, matrices[part])
+                    for part in torch.arange(len(matrices)).split(POINTS_BATCH)
+                ]
+                faces = faces._replace(points=torch.cat(points)) if points else faces
+            refined.append(faces)
+        return refined
+
+    def _points(self, levels: list[Level], frame: int, matrices: Tensor) -> Tensor:
+        frames = torch.full((len(matrices),), frame)
+        crops = sample(levels, frames, matrices, detector.LOOK_SIZE)
+        points = refine(self.network, self.card, crops, self.host.device).cpu()
+        return transform(_inverse(matrices), points.double()).float()
 
     def _look(self, levels: list[Level], frames: Tensor, faces: Candidates) -> Candidates:
         matrices = upright(faces, LOOK_CROP, LOOK_FACE)

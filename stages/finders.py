@@ -95,3 +95,10 @@ def ask(
     sides = (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1).sqrt()
     left = sides > FINDERS[card.architecture].leave_above
     return Candidates(boxes, scores.masked_fill(left, 0.0), points)
+
+
+@torch.inference_mode()
+def refine(network: nn.Module, card: zoo.ModelCard, crops: Tensor, device: torch.device) -> Tensor:
+    """Five points (N, 5, 2) in upright crops (N, 3, S, S) of one face each; see `Refiner`."""
+    dtype = next(network.parameters()).dtype
+    return network.refine(feed(crops.to(device), card.pixels).to(dtype)).float()

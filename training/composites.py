@@ -382,7 +382,12 @@ def warp(photo: Photo, matrix: np.ndarray, region, border: int) -> np.ndarray:
     inner = np.concatenate([linear, offset[:, None]], axis=1)
     size = (int(x1 - x0), int(y1 - y0))
     return cv2.warpAffine(
-        photo.levels[level], inner, size, flags=cv2.INTER_LINEAR, borderMode=border
+        photo.levels[level],
+        inner,
+        size,
+        flags=cv2.INTER_LINEAR,
+        borderMode=border,
+        borderValue=(128, 128, 128),
     )
 
 

@@ -151,6 +151,11 @@ def folded(network: Detector) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in state.items()}
 
 
+def _untrained(network: Detector) -> dict[str, Tensor]:
+    """The refiner's weights: `training.points` trains them afterwards."""
+    return {k: v for k, v in network.state_dict().items() if k.startswith("refine.")}
+
+
 def schedule(share: float, peak: float) -> float:
     """Learning rate after `share` of the time: a short rise, then a cosine down to 1 %."""
     rise = 0.02
@@ -178,7 +183,8 @@ def train(options: argparse.Namespace) -> None:
     initialise(network)
     network = network.to(memory_format=torch.channels_last)
     if options.start:
-        network.load_state_dict(torch.load(options.start, weights_only=True)["average"])
+        state = torch.load(options.start, weights_only=True)["average"]
+        network.load_state_dict(state | _untrained(network))
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-4)
     step, spent = 0, 0.0
