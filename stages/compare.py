@@ -63,7 +63,7 @@ def write(path: Path, before: Tensor, after: Tensor, faces: Faces) -> None:
     if path.suffix == ".png":
         Image.fromarray(pixels).save(file, "PNG")
     else:
-        Image.fromarray(pixels).save(file, "JPEG", quality=92, subsampling=0)
+        Image.fromarray(pixels).save(file, "JPEG", quality=85, optimize=True, progressive=True)
     save(path, file.getvalue())
 
 
