@@ -78,7 +78,7 @@ METHODS: dict[str, Callable[..., Picture]] = {
 GRIDS: dict[str, list[tuple[float, ...]]] = {
     "bicubic": [(1.25,), (1.5,), (2.0,), (3.0,), (4.0,)],
     "bilateral": list(product((8, 16, 32, 64), (1.5, 3.0))),
-    "non-local means": [(2,), (4,), (7,), (12,)],
+    "non-local means": [(2,), (5,), (10,)],
     "Richardson-Lucy + unsharp": list(product((0.6, 1.2, 2.0), (3, 10), (0.0, 0.5))),
     "Wiener + unsharp": list(product((0.6, 1.2, 2.0), (0.01, 0.05, 0.2), (0.0, 0.5))),
 }
