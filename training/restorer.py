@@ -10,6 +10,8 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -29,6 +31,9 @@ SIZE = 256
 #: How often each strength is drawn.
 MIXTURE = {"clean": 0.06, "light": 0.29, "medium": 0.35, "heavy": 0.30}
 
+#: The same during the first phase.
+MILD = {"clean": 0.05, "light": 0.55, "medium": 0.40}
+
 #: How much more often a photograph of a real person is drawn than a generated face.
 REAL = 3.0
 
@@ -40,19 +45,35 @@ EDGES, TEXTURE, FEATURES, IDENTITY = 0.5, 0.1, 0.1, 0.15
 GOOD = 0.02
 
 
-#: One batch in WHOLE is of whole crops, and judged for likeness; the others are parts of this side.
-WHOLE, PART = 4, 192
+#: One batch in WHOLE is of whole crops and judged for likeness, once the parts are that large.
+WHOLE = 4
 
 
-#: Share of the time for pixels alone; then come texture, features and identity.
-PIXELS_ONLY = 0.35
+@dataclass(frozen=True)
+class Phase:
+    """One part of the schedule.
+
+    until: share of the time at which it ends. side: of the parts cut from the crops, px. pictures,
+    parts: how many pictures a step, how many parts of each. plain: pixels alone, at fidelity 1 and
+    blind to the mean colour, whose casts drown everything else at first.
+    """
+
+    until: float
+    side: int
+    pictures: int
+    parts: int
+    plain: bool
+
+
+#: Many small steps over many pictures first, then fewer large ones (as in Restormer, Zamir 2022).
+PHASES = (Phase(0.4, 64, 8, 2, True), Phase(0.6, 128, 8, 1, False), Phase(2.0, 192, 4, 1, False))
 
 
 class Damaged(IterableDataset):
-    """Endless (damaged, clean) pairs, (3, S, S) uint8."""
+    """Endless (damaged, clean) pairs, (3, S, S) uint8; mild until `mild_until` (monotonic, s)."""
 
-    def __init__(self, faces: Portraits, seed: int):
-        self.faces, self.seed = faces, seed
+    def __init__(self, faces: Portraits, seed: int, mild_until: float = 0.0):
+        self.faces, self.seed, self.mild_until = faces, seed, mild_until
         weights = np.where(faces.real, REAL, 1.0)
         self.chances = weights / weights.sum()
 
@@ -60,7 +81,8 @@ class Damaged(IterableDataset):
         rng = np.random.default_rng([self.seed, int(time.time())])
         while True:
             clean = vary(self.faces.pictures[rng.choice(len(self.faces), p=self.chances)], rng)
-            damaged, _ = degrade(clean, rng, str(rng.choice(list(MIXTURE), p=[*MIXTURE.values()])))
+            mixture = MILD if time.monotonic() < self.mild_until else MIXTURE
+            damaged, _ = degrade(clean, rng, str(rng.choice(list(mixture), p=[*mixture.values()])))
             yield tuple(torch.from_numpy(p.transpose(2, 0, 1).copy()) for p in (damaged, clean))
 
 
@@ -86,6 +108,24 @@ def vary(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def signed(pictures: Tensor) -> Tensor:
     """uint8 to [-1, 1], channels last in memory."""
     return (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def draw(batches: Iterator, phase: Phase, whole: bool) -> tuple[Tensor, Tensor]:
+    """The next damaged and clean pictures, or parts of them, (N, 3, S, S) in [-1, 1]."""
+    pairs: list[list[Tensor]] = [[], []]
+    for _ in range(1 if whole else phase.pictures // 4):
+        pictures = next(batches)
+        for _ in range(1 if whole else phase.parts):
+            side = SIZE if whole else phase.side
+            top, left = (int(edge) for edge in torch.randint(SIZE - side + 1, (2,)))
+            for kept, picture in zip(pairs, pictures, strict=True):
+                kept.append(picture[..., top : top + side, left : left + side])
+    return signed(torch.cat(pairs[0])), signed(torch.cat(pairs[1]))
+
+
+def recast(clean: Tensor, other: Tensor) -> Tensor:
+    """`clean` with nine tenths of the difference in mean colour to `other` forgiven."""
+    return clean + 0.9 * (other.detach() - clean).mean((2, 3), keepdim=True)
 
 
 @torch.inference_mode()
@@ -119,7 +159,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
     parser.add_argument("--out", type=Path, default=Path("runs/restorer"))
     parser.add_argument("--minutes", type=float, default=75)
-    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument(
         "--judged", type=int, default=1, help="faces of a batch judged for identity"
     )
@@ -167,39 +206,35 @@ def main() -> None:
     held = portraits(options.data, "val")
     keep = np.flatnonzero(held.real)[:24]
     held = Portraits(held.pictures[keep], tuple(held.people[i] for i in keep), held.real[keep])
-    batches = iter(
-        DataLoader(Damaged(faces, options.seed), options.batch, num_workers=1, prefetch_factor=6)
-    )
     print(f"{len(faces)} faces, {faces.real.sum()} real", flush=True)
 
     total, begun, saved_at, judged_at = options.minutes * 60, time.monotonic(), spent, spent
+    pairs = Damaged(faces, options.seed, begun - spent + PHASES[0].until * total)
+    batches = iter(DataLoader(pairs, 4, num_workers=1, prefetch_factor=6))
     sums = torch.zeros(6)
     while (now := spent + time.monotonic() - begun) < total:
         for group in optimiser.param_groups:
             group["lr"] = rate(now / total, options.rate)
-        damaged, clean = next(batches)
-        whole = step % WHOLE == 0
-        if not whole:
-            top, left = (int(edge) for edge in torch.randint(SIZE - PART + 1, (2,)))
-            damaged, clean = (
-                part[..., top : top + PART, left : left + PART] for part in (damaged, clean)
-            )
-        damaged, clean = signed(damaged), signed(clean)
-        # Pixels first: the rest is noise to a network that cannot do them yet. Then half of the
-        # batch stays at the faithful end.
-        plain = now < PIXELS_ONLY * total
-        fidelity = torch.ones(len(clean)) if plain else torch.rand(len(clean)).mul(2).clamp(max=1)
+        phase = next(phase for phase in PHASES if now < phase.until * total)
+        whole = step % WHOLE == 0 and phase is PHASES[-1]
+        damaged, clean = draw(batches, phase, whole)
+        # Half of the batch stands at the faithful end.
+        fidelity = torch.rand(len(clean)).mul(2).clamp(max=1)
+        if phase.plain:
+            fidelity = torch.ones(len(clean))
         freedom = 1 - fidelity
         output = network(damaged, fidelity)
-        pixels, borders = charbonnier(output, clean), edges(output, clean)
+        pixels = charbonnier(output, recast(clean, output) if phase.plain else clean)
+        borders = edges(output, clean)
         grain = texture(output, clean)
         # Relative to the damage, or a few heavy ones and colour casts drown what all have to teach.
         with torch.no_grad():
-            damage = charbonnier(damaged, clean) + EDGES * edges(damaged, clean) + GOOD
+            damage = charbonnier(damaged, recast(clean, damaged) if phase.plain else clean)
+            damage = damage + EDGES * edges(damaged, clean) + GOOD
         left_over = (pixels + EDGES * borders) / damage
         loss = (left_over + TEXTURE * freedom * grain).mean()
         parts = [left_over, pixels, borders, grain]
-        if whole and not plain:
+        if whole:
             few = options.judged
             with torch.no_grad():
                 wanted = judge(clean[:few], keep=3)
