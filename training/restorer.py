@@ -166,6 +166,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="weights to start from")
+    parser.add_argument("--spent", type=float, default=0.0, help="minutes of the schedule to skip")
+    parser.add_argument("--texture", type=float, default=TEXTURE, help="weight at fidelity 0")
     return parser.parse_args()
 
 
@@ -185,7 +187,7 @@ def main() -> None:
             torch.nn.init.zeros_(last.bias)
     judge = Identity(options.data).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
-    step, spent = 0, 0.0
+    step, spent = 0, options.spent * 60
     checkpoint = options.out / "last.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
@@ -232,7 +234,7 @@ def main() -> None:
             damage = charbonnier(damaged, recast(clean, damaged) if phase.plain else clean)
             damage = damage + EDGES * edges(damaged, clean) + GOOD
         left_over = (pixels + EDGES * borders) / damage
-        loss = (left_over + TEXTURE * freedom * grain).mean()
+        loss = (left_over + options.texture * freedom * grain).mean()
         parts = [left_over, pixels, borders, grain]
         if whole:
             few = options.judged
