@@ -33,6 +33,14 @@ MOST = 20_000
 #: Second look: side of the crop and of the face in it, and faces looked at in one pass.
 LOOK_CROP, LOOK_FACE, LOOK_BATCH = 96, 48.0, 64
 
+#: A face's points are the mean over looks at it at these scales and angles (radians). Measured on
+#: the validation people: off by 5.7 % of the eye distance with one look, 4.7 % with its mirror
+#: image, 4 % with these.
+GLANCES = ((1.05, -0.1), (1.2, 0.1))
+
+#: The five points of a mirrored face in their usual order.
+MIRROR = [1, 0, 2, 4, 3]
+
 #: How often the points are refined, each time on a crop turned by the last ones, and how many faces
 #: are in one pass.
 ROUNDS, POINTS_BATCH = 2, 256
@@ -154,21 +162,28 @@ class Search:
             return found
         refined = []
         for frame, faces in enumerate(found):
-            for _ in range(ROUNDS):
-                matrices = upright(faces, detector.LOOK_SIZE, detector.LOOK_FACE)
-                points = [
-                    self._points(levels, frame, matrices[part])
-                    for part in torch.arange(len(matrices)).split(POINTS_BATCH)
-                ]
-                faces = faces._replace(points=torch.cat(points)) if points else faces
+            for _ in range(ROUNDS if len(faces.scores) else 0):
+                parts = zip(*(each.split(POINTS_BATCH) for each in faces), strict=True)
+                points = [self._points(levels, frame, Candidates(*part)) for part in parts]
+                faces = faces._replace(points=torch.cat(points))
             refined.append(faces)
         return refined
 
-    def _points(self, levels: list[Level], frame: int, matrices: Tensor) -> Tensor:
-        frames = torch.full((len(matrices),), frame)
-        crops = sample(levels, frames, matrices, detector.LOOK_SIZE)
-        points = refine(self.network, self.card, crops, self.host.device).cpu()
-        return transform(_inverse(matrices), points.double()).float()
+    def _points(self, levels: list[Level], frame: int, faces: Candidates) -> Tensor:
+        """The mean of what the refiner says of each face at each of GLANCES, mirrored and not."""
+        frames = torch.full((len(faces.scores),), frame)
+        said = []
+        for zoom, turn in GLANCES:
+            matrices = upright(faces, detector.LOOK_SIZE, detector.LOOK_FACE * zoom, turn)
+            crops = sample(levels, frames, matrices, detector.LOOK_SIZE)
+            both = torch.cat([crops, crops.flip(-1)])
+            points, mirrored = (
+                refine(self.network, self.card, both, self.host.device).cpu().chunk(2)
+            )
+            mirrored = mirrored[:, MIRROR]
+            mirrored[..., 0] = detector.LOOK_SIZE - 1 - mirrored[..., 0]
+            said.append(transform(_inverse(matrices), ((points + mirrored) / 2).double()))
+        return torch.stack(said).mean(dim=0).float()
 
     def _look(self, levels: list[Level], frames: Tensor, faces: Candidates) -> Candidates:
         matrices = upright(faces, LOOK_CROP, LOOK_FACE)
@@ -226,8 +241,11 @@ class Search:
         return Candidates(*(torch.stack(each) for each in kept)) if kept[0] else _none()
 
 
-def upright(faces: Candidates, size: int, face: float) -> Tensor:
-    """(N, 2, 3) similarities into crops where each face is upright, centred and `face` pixels."""
+def upright(faces: Candidates, size: int, face: float, turn: float = 0.0) -> Tensor:
+    """(N, 2, 3) similarities into crops where each face is centred and `face` pixels large.
+
+    It is upright there, or turned by `turn` radians from that.
+    """
     points = faces.points.double()
     source = points - points.mean(dim=1, keepdim=True)
     target = torch.tensor(TEMPLATES["ffhq"].five_points, dtype=torch.float64)
@@ -237,7 +255,7 @@ def upright(faces: Candidates, size: int, face: float) -> Tensor:
     extent = (faces.boxes[:, 2:] - faces.boxes[:, :2]).double().clamp(min=1e-3)
     middle = (faces.boxes[:, :2] + faces.boxes[:, 2:]).double() / 2
     scale = face / extent.prod(dim=1).sqrt()
-    return _placing(middle, scale, torch.atan2(across, along), size)
+    return _placing(middle, scale, torch.atan2(across, along) + turn, size)
 
 
 def _placing(middle: Tensor, scale: Tensor, angle: Tensor, size: int) -> Tensor:

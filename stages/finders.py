@@ -41,7 +41,7 @@ class Finder:
 #: By architecture, as `models.card.ModelCard` names it.
 FINDERS = {
     "kintsugi-detector": Finder(
-        smallest=10.0, largest=110.0, multiple=max(STRIDES), step=4.0, second_look=True
+        smallest=12.0, largest=110.0, multiple=max(STRIDES), step=4.0, second_look=True
     ),
     # Anchors of 16 to 512 px. Measured with MobileNet0.25 on faces of known size: of 16 px 4 in 10
     # are found, of 24 px 8 in 10, of 32 to 640 px all; the points are off by 3 % of the size at 32
