@@ -182,8 +182,10 @@ def sample(levels: list[Level], frames: Tensor, matrices: Tensor, size: int) -> 
 def _gather(pixels: Tensor, positions: Tensor, size: int) -> Tensor:
     """(K, 3, size, size) means of 2x2 samples of (3, h, w) at positions (K, 4 size^2, 2)."""
     h, w = pixels.shape[-2:]
-    low = positions.amin(dim=(0, 1)).floor().int().tolist()
-    high = positions.amax(dim=(0, 1)).ceil().int().tolist()
+    last = 4 * size * size - 1
+    corners = positions[:, [0, 2 * size - 1, last - 2 * size + 1, last]]
+    low = corners.amin(dim=(0, 1)).floor().int().tolist()
+    high = corners.amax(dim=(0, 1)).ceil().int().tolist()
     left, top = max(low[0] - 1, 0), max(low[1] - 1, 0)
     right, bottom = min(high[0] + 2, w), min(high[1] + 2, h)
     if right <= left or bottom <= top:
