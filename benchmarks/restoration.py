@@ -248,6 +248,8 @@ def main() -> None:
             rows[f"ours, fidelity {fidelity:g}"] = judge(result, wanted)
         text += [f"## {strength}\n", table(rows, groups) + "\n", verdict(rows, groups) + "\n"]
         print("\n".join(text[-2:]), flush=True)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text("\n".join(text))
         if options.sheets:
             for group, chosen in groups.items():
                 columns = [part[chosen] for part in (damaged, *results, clean)]
@@ -256,8 +258,6 @@ def main() -> None:
                     columns,
                     slice(0, None, max(1, int(chosen.sum()) // 8)),
                 )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text("\n".join(text))
     if options.sheets:
         old = portraits(options.data, "old", licence=None).pictures
         results = [restored(network, old, fidelity) for fidelity in FIDELITIES]
