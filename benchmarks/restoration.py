@@ -49,8 +49,7 @@ pictures. Real photographs and generated faces apart.
 
 Classical methods: the best setting of a small grid (`benchmarks/classical.py`), chosen for every
 strength and for every figure apart on each fourth picture; so no single picture looks as good as
-such a row says. Written by `python -m kintsugi.benchmarks.restoration`.
-"""
+such a row says. Written by `python -m kintsugi.benchmarks.restoration"""
 
 
 @dataclass(frozen=True)
@@ -223,9 +222,9 @@ def main() -> None:
     spared = judge(restored(network, clean, 0.5), wanted).mean(0)
     speeds = [faces_a_second(network, batch) for batch in (1, 8)]
     text = [
-        HEAD,
-        f"{options.threads} threads, network alone: {speeds[0]:.1f} faces a second one by one, "
-        f"{speeds[1]:.1f} in batches of eight. Clean faces at fidelity 0.5 stay within "
+        HEAD + f" --part {options.part}`.\n",
+        f"{options.threads} thread(s), network alone: {speeds[0]:.1f} faces a second one by one, "
+        f"{speeds[1]:.1f} in batches of eight. Clean faces at fidelity 0.5 are kept: "
         f"{spared[0]:.1f} dB, SSIM {spared[1]:.3f}, identity {spared[2]:.3f}.\n",
     ]
     for index, strength in enumerate(STRENGTHS):
