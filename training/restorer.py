@@ -168,6 +168,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument("--spent", type=float, default=0.0, help="minutes of the schedule to skip")
     parser.add_argument("--texture", type=float, default=TEXTURE, help="weight at fidelity 0")
+    parser.add_argument("--identity", type=float, default=IDENTITY, help="weight of identity")
     return parser.parse_args()
 
 
@@ -241,7 +242,7 @@ def main() -> None:
             with torch.no_grad():
                 wanted = judge(clean[:few], keep=3)
             distance, features = likeness(judge(output[:few], keep=3), wanted)
-            loss = loss + (IDENTITY * distance + FEATURES * freedom[:few] * features).mean()
+            loss = loss + (options.identity * distance + FEATURES * freedom[:few] * features).mean()
             parts += [WHOLE * distance, WHOLE * features]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
