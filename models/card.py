@@ -17,9 +17,9 @@ KINDS = frozenset(
     }
 )
 
-#: How a network wants its pixels. RGB unless the name says BGR; "-1..1", "0..1" and "imagenet" are
-#: RGB, "bgr-mean" is BGR 0..255 minus (104, 117, 123).
-RANGES = frozenset({"-1..1", "0..1", "imagenet", "bgr-mean", "bgr-255", "bgr-0..1"})
+#: How a network wants its pixels. RGB unless the name says BGR; "-1..1", "0..1", "0..255" and
+#: "imagenet" are RGB, "bgr-mean" is BGR 0..255 minus (104, 117, 123).
+RANGES = frozenset({"-1..1", "0..1", "0..255", "imagenet", "bgr-mean", "bgr-255", "bgr-0..1"})
 
 #: How a crop is cut: five-point templates by name, "box" for the enlarged square box, None for
 #: networks that see the whole picture.

@@ -10,6 +10,7 @@ from torch import Tensor
 #: normalisation; "bgr-mean": Caffe's mean of ImageNet, left in 0..255.
 _FEEDS: dict[str, tuple[bool, tuple[float, ...], tuple[float, ...]]] = {
     "0..1": (False, (0.0,), (1.0,)),
+    "0..255": (False, (0.0,), (1 / 255,)),
     "-1..1": (False, (0.5,), (0.5,)),
     "imagenet": (False, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "bgr-0..1": (True, (0.0,), (1.0,)),
