@@ -19,6 +19,7 @@ from . import (
     gfpgan,
     gpen,
     hifacegan,
+    identity,
     mobilefacenet,
     parsenet,
     pmrf,
@@ -51,6 +52,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     detector.ARCHITECTURE,
     pmrf.ARCHITECTURE,
     restorer.ARCHITECTURE,
+    identity.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.

@@ -187,7 +187,7 @@ def view(crops: Tensor, card: zoo.ModelCard) -> Tensor:
 
     Convention: pixel centres (align_corners=False); the FFHQ template is `geometry.template`'s.
     """
-    theta = _theta(card)
+    theta = placement(card)
     count, _, size, _ = crops.shape
     # Pixels of the view for one pixel of the crop, across and down.
     across, down = (float(card.crop / (theta[i, i] * size)) for i in (0, 1))
@@ -203,7 +203,7 @@ def view(crops: Tensor, card: zoo.ModelCard) -> Tensor:
     return seen.clamp(0, 1)
 
 
-def _theta(card: zoo.ModelCard) -> Tensor:
+def placement(card: zoo.ModelCard) -> Tensor:
     """(2, 3) from the view to the FFHQ crop, both from -1 to 1 over their sides."""
     ffhq = geometry.template("ffhq")
     if card.template == "box":
