@@ -1,29 +1,29 @@
-"""Restore: rebuild aligned faces with one restorer, whatever size its network works at."""
+"""Restore: aligned faces rebuilt by one restorer, or each by what suits its damage."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..models import zoo
-from . import detail, pixels
+from . import degradation_estimate, strategy
 from .batch import check_crops
 from .colour import luma
+from .degradation_estimate import Degradation
+from .faces import Faces
+from .findings_text import names, sentence
 from .host import Host
-from .passes import in_passes
+from .rebuild import RestoreError, anchored, as_holes, rebuild
+from .strategy import Plan
+
+__all__ = ["KINDS", "RestoreError", "Restored", "choose", "restore"]
 
 #: Kinds of models that rebuild a face: all of it, its missing regions, or its colours.
 KINDS = ("restorer", "inpainter", "colorizer")
-
-#: Side to which a crop is reduced to compare its coarse structure with the input's, see `_anchor`.
-_COARSE = 32
-
-
-class RestoreError(RuntimeError):
-    """A restorer failed; the message says which, on what, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Restored:
     """Restored crops and how they came about.
 
     crops: (N, S, S, 3) in [0, 1]. models: name of the model that made each, "" where a crop was
-    left as it was. fidelity, strength, seed: as asked for. report: one line for a person.
+    left as it was. fidelity, strength, seed: as asked for. report: for a person, its first line on
+    all faces. plans: what was done with each face and why. degradations: what was wrong with each,
+    None for faces nobody looked at.
     """
 
     crops: Tensor
@@ -40,6 +42,18 @@ class Restored:
     strength: float
     seed: int
     report: str
+    plans: tuple[Plan, ...] = ()
+    degradations: tuple[Degradation | None, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The first line of the report."""
+        return self.report.partition("\n")[0]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why each face was treated as it was."""
+        return tuple(plan.reason for plan in self.plans)
 
 
 def choose(
@@ -74,24 +88,32 @@ def restore(
     steps: int | None = None,
     missing: Tensor | None = None,
     commercial_only: bool = False,
+    colourise: bool = False,
+    faces: Faces | None = None,
     host: Host | None = None,
 ) -> Restored:
     """Restore aligned faces.
 
     Args:
         crops: (N, S, S, 3) in [0, 1], FFHQ-aligned, any S; N may be 0.
-        model: a restorer of the zoo, or "auto": the best one that needs no download.
+        model: a restorer of the zoo for all faces, or "auto": each face by the table of strategy,
+            with what needs no download; faces that are fine are left as they are, bit for bit.
         fidelity: 0 (most detail) to 1 (closest to the input). Models with such a control of their
             own (ModelCard.fidelity) follow it. For the others 0.5 and less is their result as it
             is; above, its coarse structure (a 32nd of the side and more) moves to the input's,
-            wholly at 1.
+            wholly at 1. With "auto" 0.5 is what the table says; less and more lean from it towards
+            0 and 1.
         strength: 0 (the crop as it is) to 1 (the restored crop).
         seed: fixes the noise of models that draw some; every face gets the same, so that neither
             batches nor frames of a video change it.
-        missing: (N, S, S), (1, S, S) or (S, S) mask, 1 where a crop has no content; another size is
-            resized. An inpainter fills it and leaves the rest as it is; others do without.
         steps: of models that take several (flows); None takes their authors' number.
+        missing: (N, S, S), (1, S, S) or (S, S) mask, 1 where a crop has no content; another size is
+            resized. An inpainter fills it and leaves the rest as it is; others do without. "auto"
+            fills it, beside what it finds itself, if it has an inpainter.
         commercial_only: refuse models whose licence does not clearly allow commercial use.
+        colourise: let "auto" give grey faces colour, if it has a model for it.
+        faces: the faces of the crops, N of them: "auto" acts on their findings, and looks at those
+            without; reports name them.
 
     Returns:
         Restored, crops float32 on the device they came on.
@@ -105,97 +127,136 @@ def restore(
     for name, value in (("fidelity", fidelity), ("strength", strength)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}; choose 0 to 1")
+    count = crops.shape[0]
+    if faces is not None and len(faces) != count:
+        raise ValueError(f"{count} crops for {len(faces)} faces; wire those of one Align Faces")
     host = host or Host()
     card = choose(model, commercial_only, host.library)
     if card.kind == "inpainter" and missing is None:
         raise ValueError(f"{card.title} fills missing regions; give a mask that is 1 there")
-    count = crops.shape[0]
     if not count or strength == 0:
         why = "no faces" if not count else "strength 0"
-        return Restored(crops, ("",) * count, fidelity, strength, seed, f"{why}: nothing restored")
+        plans = (Plan("", fidelity, strength, why),) * count
+        report = f"{why}: nothing restored"
+        nobody = (None,) * count
+        return Restored(crops, ("",) * count, fidelity, strength, seed, report, plans, nobody)
     if crops.shape[-1] != 3:
         crops = crops[..., :1].expand(-1, -1, -1, 3) if crops.shape[-1] == 1 else crops[..., :3]
-    network = host.load(card.name)
     full = crops.permute(0, 3, 1, 2).float()
     if card.kind == "colorizer":
         full = luma(full).expand(-1, 3, -1, -1)
-    holes = _holes(missing, full) if card.kind == "inpainter" else None
-    damaged = full if holes is None else full.lerp(torch.ones_like(full), holes)
-    controls = _controls(network, card, fidelity, seed, steps)
-    restored = in_passes(damaged, lambda part: _run(network, card, part, controls), host)
-    restored = restored.to(crops.device)
-    if holes is not None:
-        restored = full.lerp(restored, holes)
-    anchored = card.kind == "restorer" and "fidelity" not in card.controls and fidelity > 0.5
-    if anchored:
-        restored = _anchor(full, restored, 2 * fidelity - 1)
+    holes = None if missing is None else as_holes(missing, full)
+    degradations: tuple[Degradation | None, ...] = (None,) * count
+    by_damage = model == "auto" and bool(zoo.available("estimator", host.library))
+    if by_damage:
+        degradations = _degradations(crops, faces, host)
+        stock = strategy.stock(host.library, commercial_only)
+        plans, holes = _decide(degradations, full, holes, stock, colourise)
+        plans = [replace(plan, fidelity=_lean(plan.fidelity, fidelity)) for plan in plans]
+    else:
+        plans = [Plan(card.name, fidelity, 1.0, "asked for")] * count
+    plans = tuple(replace(plan, strength=plan.strength * strength) for plan in plans)
+    restored = _follow(full, plans, holes, host, seed, steps)
+    if by_damage:
+        called = names(faces, faces.frames) if faces else [f"face {i}" for i in range(count)]
+        lines = [_summary(plans), *map(sentence, called, degradations, plans)]
+    else:
+        lines = [f"{count} face{'s' if count > 1 else ''} restored with {card.title}"]
+        if "fidelity" in card.controls or anchored(card, fidelity):
+            lines[0] += f", fidelity {fidelity:g}"
     if strength < 1:
-        restored = torch.lerp(full, restored, strength)
-    restored = restored.clamp_(0, 1).permute(0, 2, 3, 1).contiguous()
-    report = f"{count} face{'s' if count > 1 else ''} restored with {card.title}"
-    if "fidelity" in card.controls or anchored:
-        report += f", fidelity {fidelity:g}"
-    if strength < 1:
-        report += f", strength {strength:g}"
-    return Restored(restored, (card.name,) * count, fidelity, strength, seed, report)
+        lines[0] += f", strength {strength:g}"
+    return Restored(
+        restored.permute(0, 2, 3, 1).contiguous(),
+        tuple(plan.model or plan.colorizer or plan.inpainter for plan in plans),
+        fidelity,
+        strength,
+        seed,
+        "\n".join(lines),
+        plans,
+        degradations,
+    )
 
 
-def _holes(missing: Tensor, crops: Tensor) -> Tensor:
-    """The mask of missing regions, (N, 1, S, S) with 0 or 1, for crops (N, 3, S, S)."""
-    count, size = crops.shape[0], crops.shape[-1]
-    mask = missing.reshape(-1, 1, *missing.shape[-2:]).to(crops)
-    if mask.shape[0] not in (1, count):
-        raise ValueError(f"{mask.shape[0]} masks of missing regions for {count} crops")
-    mask = F.interpolate(mask, size=(size, size), mode="nearest-exact")
-    return (mask > 0.5).to(crops).expand(count, -1, -1, -1)
+def _degradations(crops: Tensor, faces: Faces | None, host: Host) -> tuple[Degradation, ...]:
+    """What is wrong with each crop: the findings the faces carry, else a look at those without."""
+    known = [face.degradation for face in faces] if faces else [None] * len(crops)
+    unseen = [index for index, one in enumerate(known) if one is None]
+    if unseen:
+        for index, one in zip(
+            unseen, degradation_estimate.estimate(crops[unseen], host=host), strict=True
+        ):
+            known[index] = one
+    return tuple(known)
 
 
-def _controls(
-    network: nn.Module, card: zoo.ModelCard, fidelity: float, seed: int, steps: int | None
-) -> dict:
-    """What of the settings this network takes, as its arguments; noise is that of one face."""
-    controls = {}
-    if "fidelity" in card.controls:
-        controls["fidelity"] = fidelity
-    if "seed" in card.controls:
-        controls["noise"] = network.fresh_noise(1, torch.Generator().manual_seed(seed))
-    if "steps" in card.controls and steps is not None:
-        controls["steps"] = steps
-    return controls
+def _decide(
+    degradations: Sequence[Degradation],
+    full: Tensor,
+    holes: Tensor | None,
+    stock: strategy.Stock,
+    colourise: bool,
+) -> tuple[list[Plan], Tensor | None]:
+    """The plan of each face, and all there is to fill: what the user says and what was found."""
+    size = full.shape[-1]
+    plans = [strategy.plan(one, size, stock, colourise=colourise) for one in degradations]
+    if not stock.inpainter:
+        return plans, None
+    found = as_holes(torch.stack([one.missing for one in degradations]), full)
+    wanted = torch.tensor([bool(plan.inpainter) for plan in plans]).to(full)
+    found = found * wanted.view(-1, 1, 1, 1)
+    if holes is None:
+        return plans, found
+    for index, plan in enumerate(plans):
+        if holes[index].any():
+            plans[index] = replace(
+                plan, inpainter=stock.inpainter, reason=f"{plan.reason}; filled where masked"
+            )
+    return plans, torch.maximum(found, holes)
 
 
-def _anchor(before: Tensor, after: Tensor, share: float) -> Tensor:
-    """Move the coarse structure of `after` (N, 3, S, S) to that of `before` by `share`."""
-    drift = detail.scale(before, _COARSE) - detail.scale(after, _COARSE)
-    return after + detail.scale(drift, after.shape[-1]) * share
+def _lean(planned: float, wish: float) -> float:
+    """The planned fidelity at a wish of 0.5; 0 at 0 and 1 at 1."""
+    return planned * 2 * wish if wish < 0.5 else planned + (1 - planned) * (2 * wish - 1)
 
 
-@torch.inference_mode()
-def _run(network: nn.Module, card: zoo.ModelCard, full: Tensor, controls: dict) -> Tensor:
-    dtype = next(network.parameters()).dtype
-    before = detail.scale(full, card.crop).clamp(0, 1)
-    if "noise" in controls:
-        controls = {**controls, "noise": _repeated(controls["noise"], full.shape[0])}
-    try:
-        output = network(pixels.feed(before, card.pixels).to(dtype), **controls)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        raise RestoreError(
-            f"{card.title} failed on {full.shape[0]} crop(s) of {full.shape[-1]} px: {error}; "
-            "try another model or report this with the message"
-        ) from error
-    output = output[0] if isinstance(output, tuple) else output
-    after = pixels.read(output.float(), card.pixels)
-    if not bool(torch.isfinite(after).all()):
-        raise RestoreError(
-            f"{card.title} in {dtype} gave values that are not numbers; "
-            "run it in float32 or choose another model"
-        )
-    return detail.return_to_size(full, before, after.clamp(0, 1))
+def _follow(
+    full: Tensor,
+    plans: Sequence[Plan],
+    holes: Tensor | None,
+    host: Host,
+    seed: int,
+    steps: int | None,
+) -> Tensor:
+    """Crops (N, 3, S, S) after all steps of their plans, the faces of one model together."""
+    result = full.clone()
+    for step in ("inpainter", "denoiser", "model", "colorizer"):
+        groups: dict[tuple[str, float], list[int]] = {}
+        for index, plan in enumerate(plans):
+            if name := getattr(plan, step):
+                # What goes before has to stay true; how much to invent is the restorer's question.
+                fidelity = plan.fidelity if step == "model" else 1.0
+                groups.setdefault((name, fidelity), []).append(index)
+        for (name, fidelity), members in sorted(groups.items()):
+            result[members] = rebuild(
+                result[members],
+                zoo.card(name),
+                host,
+                fidelity=fidelity,
+                seed=seed,
+                steps=steps,
+                holes=None if holes is None else holes[members],
+            )
+    for index, plan in enumerate(plans):
+        if plan.models and plan.strength < 1:
+            result[index] = torch.lerp(full[index], result[index], plan.strength)
+    return result
 
 
-def _repeated(noise: Tensor | list[Tensor], count: int) -> Tensor | list[Tensor]:
-    if isinstance(noise, list):
-        return [_repeated(part, count) for part in noise]
-    return noise.expand(count, *noise.shape[1:])
+def _summary(plans: Sequence[Plan]) -> str:
+    """One line on all faces: how many were left as they are, how many each model restored."""
+    count, left = len(plans), sum(not plan.models for plan in plans)
+    parts = [f"{left} left as {'it is' if left == 1 else 'they are'}"] if left else []
+    for name, members in Counter(plan.models for plan in plans if plan.models).items():
+        parts.append(f"{members} restored with {' and '.join(zoo.card(n).title for n in name)}")
+    return f"{count} face{'s' * (count > 1)}: {', '.join(parts)}"
