@@ -137,7 +137,8 @@ def main() -> None:
         average.load_state_dict(network.state_dict())
 
     pairs = Pairs(options.data, options.seed)
-    print(f"{len(pairs.pictures)} faces; {sum(p.numel() for p in average.parameters())} weights", flush=True)
+    weights = sum(parameter.numel() for parameter in average.parameters())
+    print(f"{len(pairs.pictures)} faces; {weights} weights", flush=True)
     batches = iter(DataLoader(pairs, options.batch, num_workers=1, prefetch_factor=6))
     watch = None
     recent: deque[Tensor] = deque(maxlen=KEPT // options.batch)
