@@ -1,0 +1,185 @@
+"""Train kintsugi-degradation: python -m kintsugi.training.degradation --data ../shared/faces
+
+The loader damages faces (mixture.py) and measures their statistics, which are not learned, so that
+the trainer has only the small network to run. Every batch is seen twice, the second time later. The
+schedule follows the clock and always ends annealed; a run that was cut off goes on from its last
+checkpoint with the time it had left. Afterwards degradation_calibration.py makes the shipped file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from kintsugi.models.degradation import Degradation
+from kintsugi.training.degradation_data import Damaged, Faces, others
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+BATCH = 16
+
+#: Batches kept to be seen a second time.
+KEEP = 120
+
+#: The head is small beside the U-Net, so it learns from what it saw lately twice more a step: of
+#: how many batches, and how many samples a time.
+RECENT, MORE = 500, 96
+
+#: Share of the statistics that is hidden in training, against learning faces by heart.
+HIDDEN = 0.1
+
+#: Weights of the losses: presence, strength, direction, shot, grain, face, missing, where.
+WEIGHTS = (1.0, 1.0, 0.15, 0.05, 0.05, 0.1, 0.5, 0.3)
+
+
+def known(values: Tensor, wanted: Tensor, loss) -> Tensor:
+    """Mean loss where `wanted` is a number."""
+    seen = ~wanted.isnan()
+    return loss(values[seen], wanted[seen]) if seen.any() else values.sum() * 0
+
+
+def near(values: Tensor, wanted: Tensor) -> Tensor:
+    return F.smooth_l1_loss(values, wanted, beta=0.1)
+
+
+def cover(logits: Tensor, mask: Tensor, face: Tensor) -> Tensor:
+    """How badly the mask is drawn: cross-entropy and, where something is missing, 1 - Dice."""
+    drawn, mask = logits[face == 1, 0], mask[face == 1].float()
+    bare = F.binary_cross_entropy_with_logits(drawn, mask)
+    some = mask.sum((1, 2)) > 60
+    if not some.any():
+        return 4 * bare
+    drawn, mask = drawn[some].sigmoid(), mask[some]
+    both = (drawn * mask).sum((1, 2))
+    return 4 * bare + (1 - (2 * both + 1) / (drawn.sum((1, 2)) + mask.sum((1, 2)) + 1)).mean()
+
+
+def figure_losses(figures: Sequence[Tensor], parts: Sequence[Tensor]) -> list[Tensor]:
+    """One loss for each of WEIGHTS but the maps."""
+    (present, strength, direction, shot, grain, face), (here, much, extras) = figures, parts
+    binary = F.binary_cross_entropy_with_logits
+    return [
+        known(present, here, binary),
+        known(strength, much, near),
+        known(direction, extras[:, :2], near),
+        known(shot, extras[:, 2], binary),
+        known(grain, extras[:, 3], near),
+        known(face, extras[:, 4], binary),
+    ]
+
+
+def map_losses(
+    missing: Tensor, where: Tensor, face: Tensor, mask: Tensor, wanted: Tensor
+) -> list[Tensor]:
+    """One loss for each of the maps."""
+    drawn = where[face == 1, 0].sigmoid()
+    return [cover(missing, mask, face), F.l1_loss(drawn, wanted[face == 1])]
+
+
+def hide(signs: Tensor, network: Degradation) -> Tensor:
+    """The statistics with some of them at their mean."""
+    return torch.where(torch.rand(signs.shape) < HIDDEN, network.mean, signs)
+
+
+def rate(share: float, peak: float) -> float:
+    """Learning rate after `share` of the time: a short rise, then a cosine to nothing."""
+    return peak * min(share / 0.01, 0.5 * (1 + math.cos(math.pi * min(share, 1))) + 1e-3)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
+    parser.add_argument("--out", type=Path, default=Path("runs/degradation"))
+    parser.add_argument("--minutes", type=float, default=50)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(0)
+    options.out.mkdir(parents=True, exist_ok=True)
+    network, average = Degradation(), Degradation().eval().requires_grad_(False)
+    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=0.02)
+    step, spent = 0, 0.0
+    faces = Faces(options.data, "train", calibration=False)
+    data = Damaged(faces, others(options.data), options.seed)
+    print(f"{len(faces.small)} faces of 256 px, {len(faces.large)} of 512", flush=True)
+    batches = iter(DataLoader(data, BATCH, num_workers=1, prefetch_factor=6))
+    kept: list[list[Tensor]] = []
+    recent: list[list[Tensor]] = []
+    checkpoint = options.out / "last.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        average.load_state_dict(saved["average"])
+        step, spent = saved["step"], saved["spent"]
+    else:
+        while len(kept) < KEEP // 10:
+            kept.append(next(batches))
+        signs = torch.cat([batch[1] for batch in kept])
+        network.mean.copy_(signs.mean(0))
+        network.deviation.copy_(signs.std(0).clamp(min=0.02))
+        average.load_state_dict(network.state_dict())
+
+    total, begun, saved_at = options.minutes * 60, time.monotonic(), spent
+    sums = torch.zeros(len(WEIGHTS) + 1)
+    rng = np.random.default_rng(options.seed)
+    while (now := spent + time.monotonic() - begun) < total:
+        for group in optimiser.param_groups:
+            group["lr"] = rate(now / total, options.rate)
+        if step % 2 == 0 or not kept:
+            batch = next(batches)
+            kept.append(batch)
+        else:
+            batch = kept.pop(int(rng.integers(max(1, len(kept) - KEEP // 4))))
+        view, signs, zoom, *parts = batch
+        features, *maps = network.picture(view.float() / 127.5 - 1)
+        terms = figure_losses(network.figures(features, hide(signs, network), zoom), parts[:3])
+        terms += map_losses(*maps, parts[2][:, 4], *parts[3:])
+        loss = sum(weight * term for weight, term in zip(WEIGHTS, terms, strict=True))
+        recent.append([features.detach(), signs, zoom, *parts[:3]])
+        del recent[:-RECENT]
+        for _ in range(2 if len(recent) > 50 else 0):
+            chosen = rng.choice(len(recent), MORE // BATCH, replace=False)
+            again = [torch.cat(part) for part in zip(*(recent[i] for i in chosen), strict=True)]
+            figures = network.figures(again[0], hide(again[1], network), again[2])
+            more = figure_losses(figures, again[3:])
+            loss = loss + sum(w * term for w, term in zip(WEIGHTS, more, strict=False))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        decay = min(0.997, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        sums += torch.stack([loss.detach(), *(term.detach() for term in terms)])
+        if step % 50 == 0:
+            figures = " ".join(f"{value:.4f}" for value in (sums / 50).tolist())
+            sums.zero_()
+            print(f"{now / 60:.1f} min step {step}: {figures}", flush=True)
+        if now - saved_at > 180:
+            saved_at = now
+            state = {"network": network.state_dict(), "average": average.state_dict()}
+            state |= {"optimiser": optimiser.state_dict(), "step": step, "spent": now}
+            torch.save(state, checkpoint)
+    torch.save({"average": average.state_dict()}, options.out / "final.pt")
+    print(f"{step} steps; weights in {options.out}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""What kintsugi-degradation learns from: damaged faces of any size, and what is no face."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from kintsugi.models.damage_signs import DamageSigns
+from kintsugi.models.degradation import to_network, view
+from kintsugi.stages.degradation_estimate import KINDS
+from kintsugi.training.data import Portraits, portraits, rows
+from kintsugi.training.mixture import CELLS, Sample, choose, damage
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+Picture = NDArray[np.uint8]
+
+#: How often each sort of sample is drawn; "far" is a face of a few pixels blown up.
+MIXTURE = {"clean": 0.14, "single": 0.3, "mixed": 0.46, "other": 0.07, "far": 0.03}
+
+#: Sides of the crops, px, and how often.
+SIDES = {256: 0.7, 320: 0.03, 384: 0.05, 448: 0.02, 512: 0.2}
+
+#: How much more often a photograph of a real person is drawn than a generated face.
+REAL = 2.0
+
+#: One person in this many is kept out of training to set the calibration and the thresholds by.
+KEPT = 14
+
+#: Names of the parts of one sample, in order.
+PARTS = ("view", "signs", "zoom", "present", "strength", "extras", "mask", "where")
+
+
+def kept_out(person: str) -> bool:
+    """Whether a person of the training split serves calibration."""
+    return zlib.crc32(person.encode()) % KEPT == 0
+
+
+def some(faces: Portraits, keep: NDArray[np.bool_]) -> Portraits:
+    """Part of the faces."""
+    index = np.flatnonzero(keep)
+    return Portraits(
+        faces.pictures[index], tuple(faces.people[i] for i in index), faces.real[index]
+    )
+
+
+def others(folder: Path) -> list[Picture]:
+    """Pictures without a face, licence class A."""
+    return [
+        cv2.imread(str(folder / row["file"]))[..., ::-1]
+        for row in rows(folder, "negatives", "negative")
+    ]
+
+
+class Faces:
+    """Faces to damage: 256 px crops, and 512 px crops for larger sizes."""
+
+    def __init__(self, folder: Path, split: str, calibration: bool | None = None):
+        """calibration: those kept out (True), all but those (False), or all (None)."""
+        self.small = portraits(folder, split)
+        self.large = portraits(folder, split, size=512, kind="aligned512")
+        if calibration is not None:
+            self.small, self.large = (
+                some(f, np.array([kept_out(p) == calibration for p in f.people]))
+                for f in (self.small, self.large)
+            )
+        self.chances = [np.where(f.real, REAL, 1.0) for f in (self.small, self.large)]
+        self.chances = [c / c.sum() for c in self.chances]
+
+    def take(self, side: int, sharp: bool, rng: Generator) -> tuple[Picture, float]:
+        """A clean crop of `side` px and how many of its pixels carry a real one, 1 if `sharp`."""
+        sharp = sharp or rng.random() < 0.6
+        source = self.large if side > 256 and sharp or rng.random() < 0.1 else self.small
+        chances = self.chances[source is self.large]
+        face = source.pictures[rng.choice(len(source), p=chances)]
+        least = 1.0
+        if face.shape[0] > side:
+            face = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+        elif face.shape[0] < side:
+            least = side / face.shape[0]
+            face = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
+        return face, least
+
+
+def vary(face: Picture, rng: Generator) -> Picture:
+    """Mirrored, shifted by whole pixels, in a little other light; nothing that resamples."""
+    side = face.shape[0]
+    if rng.random() < 0.5:
+        face = face[:, ::-1]
+    if rng.random() < 0.6:
+        x, y = np.rint(rng.normal(0, 0.02, 2) * side).astype(int)
+        reach = int(max(abs(x), abs(y)))
+        wide = cv2.copyMakeBorder(face, reach, reach, reach, reach, cv2.BORDER_REFLECT_101)
+        face = wide[reach + y : reach + y + side, reach + x : reach + x + side]
+    if rng.random() < 0.5:
+        gains = rng.uniform(0.92, 1.08) * rng.uniform(0.97, 1.03, 3)
+        table = np.clip((np.arange(256)[:, None] / 255) ** rng.uniform(0.92, 1.08) * gains, 0, 1)
+        face = cv2.LUT(np.ascontiguousarray(face), np.rint(table * 255).astype(np.uint8)[None])
+    return np.ascontiguousarray(face)
+
+
+def not_a_face(pictures: list[Picture], face: Picture, rng: Generator) -> Picture:
+    """Something else, as large as `face`: a thing, a plane, noise, part of a face, a turned one."""
+    side, kind = face.shape[0], rng.random()
+    if kind < 0.5:
+        whole = pictures[rng.integers(len(pictures))]
+        size = int(rng.uniform(0.3, 1.0) * min(whole.shape[:2]))
+        y, x = (int(rng.integers(0, edge - size + 1)) for edge in whole.shape[:2])
+        part = whole[y : y + size, x : x + size]
+    elif kind < 0.62:
+        ends = rng.uniform(0, 255, (2, 1, 3)) if rng.random() < 0.4 else rng.uniform(0, 255, (1, 3))
+        part = np.broadcast_to(ends, (2, 2, 3)).astype(np.uint8)
+    elif kind < 0.7:
+        cells = int(rng.integers(4, side))
+        part = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+    elif kind < 0.85:
+        size = int(rng.uniform(0.2, 0.35) * side)
+        y, x = (int(v) for v in rng.choice([0, side - size], 2))
+        part = face[y : y + size, x : x + size]
+    else:
+        part = np.rot90(face, rng.integers(1, 4))
+    part = np.ascontiguousarray(part)
+    how = cv2.INTER_AREA if part.shape[0] > side else cv2.INTER_CUBIC
+    return cv2.resize(part, (side, side), interpolation=how)
+
+
+def unpack(sample: Sample, face: float, signs: DamageSigns) -> tuple[Tensor, ...]:
+    """PARTS of a sample; `face` is NaN where unknown. Extras: direction, shot, grain, face."""
+    image = torch.from_numpy(sample.picture.transpose(2, 0, 1).copy())[None].float() / 255
+    side = image.shape[-1]
+    present = torch.tensor([sample.present[kind] for kind in KINDS])
+    strength = torch.tensor([sample.strength[kind] for kind in KINDS])
+    strength = torch.where(present == 1, to_network(strength), torch.nan)
+    angle = np.deg2rad(2 * sample.angle) if sample.present["motion"] == 1 else np.nan
+    extras = [np.cos(angle), np.sin(angle), sample.shot, np.log(sample.grain), face]
+    mask = cv2.resize(sample.mask.astype(np.float32), (256, 256), interpolation=cv2.INTER_AREA)
+    with torch.no_grad():
+        seen, found = view(image)[0], signs(image)[0]
+    return (
+        ((seen + 1) * 127.5).round().byte(),
+        found,
+        torch.tensor(side / 256).log2(),
+        present.float(),
+        strength.float(),
+        torch.tensor(extras, dtype=torch.float32),
+        torch.from_numpy(mask > 0.5),
+        torch.from_numpy(sample.where()),
+    )
+
+
+class Damaged(IterableDataset):
+    """Endless samples, PARTS of each."""
+
+    def __init__(self, faces: Faces, pictures: list[Picture], seed: int):
+        self.faces, self.pictures, self.seed = faces, pictures, seed
+
+    def __iter__(self):
+        torch.set_num_threads(1)
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng([self.seed, int(time.time())])
+        signs = DamageSigns()
+        while True:
+            yield self.one(rng, signs)
+
+    def one(self, rng: Generator, signs: DamageSigns) -> tuple[Tensor, ...]:
+        """The next sample."""
+        how = str(rng.choice(list(MIXTURE), p=[*MIXTURE.values()]))
+        side = int(rng.choice(list(SIDES), p=[*SIDES.values()]))
+        face, least = self.faces.take(side, how in ("clean", "single", "other"), rng)
+        face = vary(face, rng)
+        if how == "other":
+            face = not_a_face(self.pictures, face, rng)
+            sample = damage(face, choose(rng, "mixed") if rng.random() < 0.5 else [], rng)
+        elif how == "far":
+            sample = damage(face, ["resolution"], rng, least=rng.uniform(13, 32) * side / 256)
+        else:
+            sample = damage(face, choose(rng, how), rng, least=least)
+        if how in ("other", "far"):
+            sample.present = dict.fromkeys(KINDS, np.nan)
+            sample.mask = np.zeros((CELLS, CELLS), bool)
+            sample.shot = sample.grain = np.nan
+        return unpack(sample, float(how not in ("other", "far")), signs)
