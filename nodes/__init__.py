@@ -8,6 +8,7 @@ from .face_detect import FaceDetect
 from .folders import register_folders
 from .landmark_align import LandmarkAlign
 from .restore import Restore
+from .routes import register_routes
 
 
 class KintsugiExtension(ComfyExtension):
@@ -16,4 +17,5 @@ class KintsugiExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, in the order of the pipeline."""
         register_folders()
+        register_routes()
         return [FaceDetect, LandmarkAlign, Restore, Blend]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+from ..stages.chosen import choose
 from ..stages.face_detect import ORDERS, detect
 from ..stages.faces import Faces
 from ._api import ADVANCED, CATEGORY, BoundingBox, FacesType, Schema, bounding_box_input, io
 from .choices import detectors
 from .host import ComfyHost, show_text
+from .ui import show_faces
 
 PASS_THROUGH = "pass through"
 STOP = "stop with an error"
@@ -127,6 +129,17 @@ class FaceDetect(io.ComfyNode):
                         "inside each box and nowhere else, however unsure."
                     ),
                 ),
+                io.String.Input(
+                    "chosen",
+                    optional=True,
+                    default="",
+                    socketless=True,
+                    tooltip=(
+                        "The faces picked in the picture on the node: click one to leave it out "
+                        "or to take it back, drag over one that was missed. Empty: all that the "
+                        "other settings leave."
+                    ),
+                ),
             ],
             outputs=[
                 FacesType.Output(
@@ -158,9 +171,11 @@ class FaceDetect(io.ComfyNode):
         if_no_face,
         mask=None,
         boxes=None,
+        chosen="",
     ) -> io.NodeOutput:
-        """Detect; a widget says what no face at all means."""
-        faces = detect(
+        """Detect, then keep what was picked by hand; a widget says what no face at all means."""
+        host = ComfyHost()
+        found = detect(
             image,
             detector=detector,
             confidence=confidence,
@@ -171,13 +186,34 @@ class FaceDetect(io.ComfyNode):
             selection=selection,
             mask=mask,
             boxes=boxes,
-            host=ComfyHost(),
+            host=host,
         )
+        picked = choose(image, found, chosen, detector=detector, host=host)
+        faces = picked.faces
         if not len(faces) and if_no_face == STOP:
-            raise ValueError(no_face_message(faces.frames, confidence))
-        found = "no face" if not len(faces) else f"{len(faces)} face{'s' * (len(faces) > 1)}"
-        show_text(cls, f"{found} in {faces.frames} picture{'s' * (faces.frames > 1)}")
-        return io.NodeOutput(faces, as_bounding_boxes(faces), len(faces))
+            raise ValueError(
+                none_chosen_message(len(found))
+                if len(found)
+                else no_face_message(faces.frames, confidence)
+            )
+        show_text(cls, count_message(len(faces), len(picked.candidates), faces.frames))
+        ui = show_faces(image, picked)
+        return io.NodeOutput(faces, as_bounding_boxes(faces), len(faces), ui=ui)
+
+
+def count_message(chosen: int, candidates: int, frames: int) -> str:
+    """How many faces there are, in one line."""
+    faces = f"{candidates} face{'s' * (candidates > 1)}" if candidates else "no face"
+    picked = f"{chosen} of {faces}" if chosen < candidates else faces
+    return f"{picked} in {frames} picture{'s' * (frames > 1)}"
+
+
+def none_chosen_message(found: int) -> str:
+    """What happened when every face that was found was left out by hand."""
+    return (
+        f"none of the {found} face{'s' * (found > 1)} found is chosen; pick one in the picture on "
+        f"the node, clear 'chosen' to take all, or set if_no_face to '{PASS_THROUGH}'"
+    )
 
 
 def no_face_message(frames: int, confidence: float) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..models import zoo
 from ..stages.host import Host
+from .downloads import Download
 from .folders import model_folders
 
 #: Networks kept for the next run; the oldest is given back when one more is loaded.
@@ -51,7 +52,8 @@ class ComfyHost(Host):
 
     def _patcher(self, card: zoo.ModelCard):
         dtype = safe_dtype(card, self.device)
-        path = zoo.locate(card.name, library=self.library, progress=self.progress)
+        follow = Download(card, self.progress)
+        path = zoo.locate(card.name, library=self.library, progress=follow)
         key = (str(path), path.stat().st_mtime_ns, dtype)
         if key not in _patchers:
             _patchers[key] = comfy.model_patcher.ModelPatcher(

@@ -6,6 +6,7 @@ from ..stages.restore import restore
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
 from .choices import restorers
 from .host import ComfyHost, show_text, to_intermediate
+from .ui import compare, crop_pairs
 
 
 class Restore(io.ComfyNode):
@@ -158,4 +159,5 @@ class Restore(io.ComfyNode):
         )
         show_text(cls, restored.report)
         result = restored.crops if len(restored.crops) else crops
-        return io.NodeOutput(to_intermediate(result), restored.report)
+        ui = compare(crop_pairs(given, restored.crops, faces), restored.report, len(given))
+        return io.NodeOutput(to_intermediate(result), restored.report, ui=ui)
