@@ -147,7 +147,7 @@ def restore(
         full = luma(full).expand(-1, 3, -1, -1)
     holes = None if missing is None else as_holes(missing, full)
     degradations: tuple[Degradation | None, ...] = (None,) * count
-    by_damage = model == "auto" and bool(zoo.available("estimator", host.library))
+    by_damage = model == "auto" and _can_look()
     if by_damage:
         degradations = _degradations(crops, faces, host)
         stock = strategy.stock(host.library, commercial_only)
@@ -178,6 +178,10 @@ def restore(
     )
 
 
+def _can_look() -> bool:
+    return "kintsugi-degradation" in zoo.CARDS
+
+
 def _degradations(crops: Tensor, faces: Faces | None, host: Host) -> tuple[Degradation, ...]:
     """What is wrong with each crop: the findings the faces carry, else a look at those without."""
     known = [face.degradation for face in faces] if faces else [None] * len(crops)
@@ -200,19 +204,17 @@ def _decide(
     """The plan of each face, and all there is to fill: what the user says and what was found."""
     size = full.shape[-1]
     plans = [strategy.plan(one, size, stock, colourise=colourise) for one in degradations]
+    done = "filled where masked" if stock.inpainter else "no inpainting model on disk for the mask"
+    for index, plan in enumerate(plans):
+        if holes is not None and holes[index].any():
+            reason = f"{plan.reason}; {done}"
+            plans[index] = replace(plan, inpainter=stock.inpainter or "", reason=reason)
     if not stock.inpainter:
         return plans, None
     found = as_holes(torch.stack([one.missing for one in degradations]), full)
-    wanted = torch.tensor([bool(plan.inpainter) for plan in plans]).to(full)
-    found = found * wanted.view(-1, 1, 1, 1)
-    if holes is None:
-        return plans, found
-    for index, plan in enumerate(plans):
-        if holes[index].any():
-            plans[index] = replace(
-                plan, inpainter=stock.inpainter, reason=f"{plan.reason}; filled where masked"
-            )
-    return plans, torch.maximum(found, holes)
+    present = torch.tensor([one.finding("missing").present for one in degradations])
+    found = found * present.to(full).view(-1, 1, 1, 1)
+    return plans, found if holes is None else torch.maximum(found, holes)
 
 
 def _lean(planned: float, wish: float) -> float:

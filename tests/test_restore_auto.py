@@ -1,0 +1,218 @@
+"""Restore with the model "auto": each face by its damage, all of one model together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from damage_for_tests import degradation
+from faces_for_tests import grainy_picture, place
+from kintsugi.stages import degradation_estimate, strategy
+from kintsugi.stages.host import Host
+from kintsugi.stages.restore import restore
+from kintsugi.stages.strategy import BUILT_IN_MODEL, Stock
+from torch import nn
+
+FULL = Stock("restoreformer", "codeformer-inpainting", "codeformer-colorization")
+
+FINE = degradation()
+LIGHT = degradation(0.15, jpeg=60.0)
+TINY = degradation(0.5, resolution=8.0)
+NOISY = degradation(0.6, noise=30.0, resolution=8.0)
+
+
+class Darker(nn.Module):
+    """Stands in for a network: takes `step` off, in the range -1..1; notes what it is fed."""
+
+    def __init__(self, step: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.step, self.fed = step, []
+
+    def forward(self, image, **controls):
+        self.fed.append((image.clone(), controls))
+        return image - 2 * self.step
+
+
+class ManyModels(Host):
+    """Loads a stand-in under every name, and remembers in which order."""
+
+    def __init__(self, **steps: float):
+        super().__init__()
+        self.networks = {name.replace("_", "-"): Darker(step) for name, step in steps.items()}
+        self.loaded = []
+
+    def load(self, name):
+        self.loaded.append(name)
+        return self.networks[name]
+
+
+@pytest.fixture
+def look(monkeypatch):
+    """Sets what the estimator will say of the crops, face by face, and what is on disk."""
+
+    def say(*degradations, stock=FULL):
+        rest = list(degradations)
+
+        def estimate(crops, host=None):
+            assert len(rest) >= len(crops), "more faces were looked at than there are"
+            return [rest.pop(0) for _ in crops]
+
+        monkeypatch.setattr(degradation_estimate, "estimate", estimate)
+        monkeypatch.setattr("kintsugi.stages.restore._can_look", lambda: True)
+        monkeypatch.setattr(strategy, "stock", lambda library, commercial_only: stock)
+
+    return say
+
+
+def crops(count: int, size: int = 128) -> torch.Tensor:
+    return torch.cat([grainy_picture(size, size, seed=seed) * 0.6 + 0.3 for seed in range(count)])
+
+
+def darkening(given, result) -> list[float]:
+    """By how much each face became darker."""
+    return (given - result.crops).mean((1, 2, 3)).tolist()
+
+
+def test_each_face_gets_what_it_needs_in_its_place(look):
+    look(TINY, FINE, LIGHT, FINE, TINY)
+    given = crops(5)
+    host = ManyModels(kintsugi_restorer=0.1, restoreformer=0.2)
+    result = restore(given, host=host, fidelity=0.3)
+    assert result.models == ("restoreformer", "", BUILT_IN_MODEL, "", "restoreformer")
+    assert darkening(given, result) == pytest.approx([0.2, 0, 0.1, 0, 0.2], abs=5e-3)
+    assert torch.equal(result.crops[[1, 3]], given[[1, 3]]), "left alone means bit for bit"
+    assert host.loaded == [BUILT_IN_MODEL, "restoreformer"], "faces of one model go together"
+    assert [len(fed) for fed, _ in host.networks["restoreformer"].fed] == [2]
+
+
+def test_values_outside_the_range_survive_where_a_face_is_left_alone(look):
+    look(FINE)
+    given = crops(1) * 1.5 - 0.2
+    assert torch.equal(restore(given, host=ManyModels()).crops, given)
+
+
+def test_the_report_says_for_each_face_what_and_why(look):
+    look(TINY, FINE, LIGHT)
+    result = restore(crops(3), host=ManyModels(kintsugi_restorer=0.1, restoreformer=0.2))
+    summary, *lines = result.report.splitlines()
+    assert summary == (
+        "3 faces: 1 left as it is, 1 restored with RestoreFormer, 1 restored with Kintsugi restorer"
+    )
+    assert result.summary == summary
+    assert lines[0].startswith("face 0: 8 px per real pixel; severity 0.50: ")
+    assert "RestoreFormer, fidelity 0.8" in lines[0]
+    assert lines[1] == "face 1: nothing found; severity 0.00: fine: skipped"
+    assert len(result.reasons) == len(result.plans) == len(result.degradations) == 3
+
+
+def test_findings_that_the_faces_carry_are_not_measured_again(look):
+    look(LIGHT)  # for the one face without
+    faces = place(200, 400, [(100, 100, 80, 0), (200, 100, 80, 0), (300, 100, 80, 0)])
+    known = [FINE, None, TINY]
+    faces = faces.with_faces(
+        replace(face, id=face.id + 7, degradation=one)
+        for face, one in zip(faces, known, strict=True)
+    )
+    host = ManyModels(kintsugi_restorer=0.1, restoreformer=0.2)
+    result = restore(crops(3), faces=faces, host=host)
+    assert result.models == ("", BUILT_IN_MODEL, "restoreformer")
+    assert result.degradations == (FINE, LIGHT, TINY)
+    assert result.report.splitlines()[3].startswith("face 9: ")
+    with pytest.raises(ValueError, match="2 crops for 3 faces"):
+        restore(crops(2), faces=faces, host=host)
+
+
+def test_a_named_model_looks_at_nothing(look):
+    look()
+    given = crops(2)
+    faces = place(200, 400, [(100, 100, 80, 0), (200, 100, 80, 0)])
+    host = ManyModels(restoreformer=0.2)
+    result = restore(given, model="restoreformer", faces=faces, host=host)
+    assert darkening(given, result) == pytest.approx([0.2, 0.2], abs=5e-3)
+    assert result.report == "2 faces restored with RestoreFormer"
+    assert result.degradations == (None, None)
+    assert [plan.model for plan in result.plans] == ["restoreformer"] * 2
+
+
+def test_noise_goes_first_and_only_from_the_faces_that_have_it(look):
+    look(NOISY, TINY)
+    given = crops(2)
+    host = ManyModels(kintsugi_restorer=0.1, restoreformer=0.1)
+    result = restore(given, host=host, fidelity=0.0)
+    assert host.loaded == [BUILT_IN_MODEL, "restoreformer"]
+    assert darkening(given, result) == pytest.approx([0.2, 0.1], abs=5e-3)
+    assert host.networks[BUILT_IN_MODEL].fed[0][1] == {"fidelity": 1.0}
+    assert result.plans[0].grain == 30.0
+
+
+@pytest.mark.parametrize(
+    ("wish", "fidelity"), [(0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (0.75, 1.0), (1.0, 1.0)]
+)
+def test_the_wish_leans_from_what_the_table_says(look, wish, fidelity):
+    look(LIGHT)
+    host = ManyModels(kintsugi_restorer=0.1)
+    result = restore(crops(1), fidelity=wish, host=host)
+    assert host.networks[BUILT_IN_MODEL].fed[0][1] == {"fidelity": pytest.approx(fidelity)}
+    assert result.plans[0].fidelity == pytest.approx(fidelity) and result.fidelity == wish
+
+
+def test_strength_mixes_what_was_restored_and_zero_does_not_even_look(look):
+    look(TINY, FINE)
+    given = crops(2)
+    host = ManyModels(restoreformer=0.2)
+    result = restore(given, strength=0.5, fidelity=0.0, host=host)
+    assert darkening(given, result) == pytest.approx([0.1, 0], abs=5e-3)
+    assert torch.equal(result.crops[1], given[1]) and result.summary.endswith(", strength 0.5")
+    look()
+    assert restore(given, strength=0.0, host=host).crops is given
+    assert restore(given[:0], host=host).report == "no faces: nothing restored"
+
+
+def test_holes_are_filled_before_the_rest_is_restored(look):
+    hole = (slice(64, 128), slice(64, 128))  # of 256: the pixels 32..64 of 128
+    look(degradation(0.3, missing=0.06, hole=hole, blur=4.0), TINY)
+    given = crops(2)
+    host = ManyModels(codeformer_inpainting=0.5, restoreformer=0.1)
+    result = restore(given, host=host, fidelity=0.0)
+    change = (given - result.crops).mean(-1)
+    inside = torch.zeros(128, 128, dtype=torch.bool)
+    inside[34:62, 34:62] = True
+    around = torch.ones(128, 128, dtype=torch.bool)
+    around[28:68, 28:68] = False
+    assert float(change[0][around].mean()) == pytest.approx(0.1, abs=0.01)
+    assert float(change[1].mean()) == pytest.approx(0.1, abs=0.01)
+    fed = host.networks["codeformer-inpainting"].fed[0][0]
+    assert len(fed) == 1 and fed[0, :, 140:240, 140:240].min() > 0.9
+    # White less 0.5 is filled in, then 0.1 darker.
+    assert float(result.crops[0][inside].mean()) == pytest.approx(0.4, abs=0.05)
+
+
+def test_a_mask_of_the_users_is_filled_even_in_a_fine_face(look):
+    look(FINE, FINE)
+    given = crops(2)
+    mask = torch.zeros(2, 128, 128)
+    mask[1, 10:20, 30:40] = 1
+    host = ManyModels(codeformer_inpainting=0.5)
+    result = restore(given, missing=mask, host=host)
+    assert torch.equal(result.crops[0], given[0])
+    assert torch.equal(result.crops[1][mask[1] == 0], given[1][mask[1] == 0])
+    assert (result.crops[1][mask[1] == 1] - 0.5).abs().max() < 0.06
+    assert result.models == ("", "codeformer-inpainting")
+    assert "filled where masked" in result.reasons[1]
+    look(FINE, stock=Stock())
+    without = restore(given[1:], missing=mask[1:], host=ManyModels())
+    assert torch.equal(without.crops, given[1:]) and "no inpainting model" in without.reasons[0]
+
+
+def test_grey_faces_are_coloured_on_request_alone(look):
+    grey = degradation(0.0, grey=1.0)
+    given = crops(1)
+    look(grey)
+    assert torch.equal(restore(given, host=ManyModels()).crops, given)
+    look(grey)
+    host = ManyModels(codeformer_colorization=0.1)
+    assert restore(given, colourise=True, host=host).models == ("codeformer-colorization",)
+    fed = host.networks["codeformer-colorization"].fed[0][0]
+    assert torch.equal(fed[:, 0], fed[:, 2])
