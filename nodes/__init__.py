@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._api import ComfyExtension, io
 from .blend import Blend
+from .degradation_estimate import DegradationEstimate
 from .face_detect import FaceDetect
 from .folders import register_folders
 from .landmark_align import LandmarkAlign
@@ -18,4 +19,4 @@ class KintsugiExtension(ComfyExtension):
         """The nodes, in the order of the pipeline."""
         register_folders()
         register_routes()
-        return [FaceDetect, LandmarkAlign, Restore, Blend]
+        return [FaceDetect, LandmarkAlign, DegradationEstimate, Restore, Blend]

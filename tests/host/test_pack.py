@@ -12,7 +12,13 @@ from comfy_server import PACK
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONTRACT = ROOT / "tests" / "contract.json"
-NODES = ("KintsugiFaceDetect", "KintsugiLandmarkAlign", "KintsugiRestore", "KintsugiBlend")
+NODES = (
+    "KintsugiFaceDetect",
+    "KintsugiLandmarkAlign",
+    "KintsugiDegradationEstimate",
+    "KintsugiRestore",
+    "KintsugiBlend",
+)
 
 #: What a saved workflow or another node depends on. Menus of models grow with the zoo and are left
 #: out; `advanced` is known to newer cores only.
