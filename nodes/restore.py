@@ -1,7 +1,8 @@
-"""Restore node: aligned faces rebuilt by one restorer."""
+"""Restore node: aligned faces rebuilt by one restorer, or each by what suits its damage."""
 
 from __future__ import annotations
 
+from ..stages.findings_text import shortened
 from ..stages.restore import restore
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
 from .choices import restorers
@@ -20,8 +21,9 @@ class Restore(io.ComfyNode):
             display_name="Restore Faces",
             category=CATEGORY,
             description=(
-                "Rebuilds damaged, blurred or tiny faces. Works on the crops of Align Faces; "
-                "put the result back with Blend Faces Back."
+                "Rebuilds damaged, blurred or tiny faces. With the model auto each face is "
+                "treated by its damage, and a face that is fine stays as it is. Works on the crops "
+                "of Align Faces; put the result back with Blend Faces Back."
             ),
             search_aliases=[
                 "face restore",
@@ -38,8 +40,9 @@ class Restore(io.ComfyNode):
                     "faces",
                     optional=True,
                     tooltip=(
-                        "The faces from Align Faces. With them wired, a picture without a face "
-                        "costs nothing here."
+                        "The faces from Align Faces or Estimate Face Damage. With them wired, a "
+                        "picture without a face costs nothing here, and auto acts on what was "
+                        "found instead of measuring again."
                     ),
                 ),
                 io.Mask.Input(
@@ -56,9 +59,11 @@ class Restore(io.ComfyNode):
                     options=restorers(),
                     default="auto",
                     tooltip=(
-                        "Who rebuilds the face. auto takes the best model that is already on "
-                        "disk and never downloads. Any other one is downloaded once when it is "
-                        "first used, unless its file already lies in models/facerestore_models."
+                        "Who rebuilds the faces. auto measures the damage of each face, leaves "
+                        "fine ones alone and gives the others to what suits them of the models "
+                        "already on disk; it never downloads. Any other one does all faces and is "
+                        "downloaded once when it is first used, unless its file already lies in "
+                        "models/facerestore_models."
                     ),
                 ),
                 io.Float.Input(
@@ -69,7 +74,8 @@ class Restore(io.ComfyNode):
                     step=0.05,
                     tooltip=(
                         "Low invents more detail and looks sharper, high stays closer to the "
-                        "person and to the damage."
+                        "person and to the damage. With auto 0.5 is what suits each face; less and "
+                        "more lean from it."
                     ),
                 ),
                 io.Float.Input(
@@ -125,7 +131,10 @@ class Restore(io.ComfyNode):
                 ),
                 io.String.Output(
                     display_name="report",
-                    tooltip="What was done, in one line: the model, its settings, how many faces.",
+                    tooltip=(
+                        "What was done: one line on all faces and, with auto, one on each face "
+                        "with its damage, the model and the reason."
+                    ),
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -155,9 +164,10 @@ class Restore(io.ComfyNode):
             steps=steps or None,
             missing=missing,
             commercial_only=commercial_only,
+            faces=faces,
             host=ComfyHost(),
         )
-        show_text(cls, restored.report)
+        show_text(cls, shortened(restored.report))
         result = restored.crops if len(restored.crops) else crops
         ui = compare(crop_pairs(given, restored.crops, faces), restored.report, len(given))
         return io.NodeOutput(to_intermediate(result), restored.report, ui=ui)
