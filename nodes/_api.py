@@ -43,9 +43,15 @@ def Schema(**keywords) -> io.Schema:  # noqa: N802
 
 
 def bounding_box_input(name: str, **keywords):
-    """A BOUNDING_BOX socket without the drawing widget, which one of the two frontends lacks."""
+    """A BOUNDING_BOX socket without the drawing widget, which one of the two frontends lacks.
+
+    Newer pages make a widget of the type whatever the core's age, and would send its box with every
+    prompt; a core that has no name for the wish passes it on unread.
+    """
     if _accepts(BoundingBox.Input.__init__, "force_input"):
         keywords["force_input"] = True
+    else:
+        keywords["extra_dict"] = {"forceInput": True}
     return BoundingBox.Input(name, **keywords)
 
 
