@@ -51,13 +51,18 @@ def photo_parser() -> argparse.ArgumentParser:
 
     restorer = parser.add_argument_group("restoration")
     add = restorer.add_argument
-    add("--model", default="auto", help="a restorer of `kintsugi models`; auto: the best on disk")
+    add(
+        "--model",
+        default="auto",
+        help="a restorer of `kintsugi models`; auto: each face by its damage",
+    )
     add("--fidelity", type=_share, default=0.5, help="0 most detail, 1 closest to the photo (0.5)")
     add("--strength", type=_share, default=1.0, help="0 leaves the faces as they are (1)")
     add("--seed", type=int, default=0, help="for models that draw noise")
     add("--steps", type=_whole, default=0, help="for models that work in several; 0: their own")
     add("--size", type=_whole, default=0, help="side of the face crops; 0: 512, less for crowds")
     add("--colour", choices=("match", "none"), default="match", help="keep the face's tones?")
+    add("--colourise", action="store_true", help="let auto colour grey faces, given a model for it")
     add("--commercial-only", action="store_true", help="refuse models not cleared for such use")
 
     which = parser.add_argument_group("which faces")

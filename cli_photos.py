@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from dataclasses import dataclass
-from importlib import metadata
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from .cli_plan import Job, plan
+from .cli_report import Mended, report
 from .stages import compare, pictures
 from .stages.blend import blend
 from .stages.face_detect import detect
 from .stages.face_order import ORDERS, parse_selection
-from .stages.faces import Faces
 from .stages.files import PictureError, save
 from .stages.finders import choose as choose_detector
 from .stages.host import Host
 from .stages.landmark_align import SIZES, align
-from .stages.restore import Restored, choose, restore
+from .stages.restore import choose, restore
 
 #: Side of a face crop, and the bytes that all crops of one photo may take before it is halved.
 CROP, CROP_BYTES, SMALLEST_CROP = 512, 1 << 30, 128
@@ -45,17 +43,6 @@ class CommandHost(Host):
         if self.bar is not None:
             self.bar.set_postfix_str(f"{self.photo} {done}/{total}", refresh=False)
             self.bar.update(0)
-
-
-@dataclass(frozen=True)
-class Mended:
-    """A restored picture: image (1, H, W, 3), mask (1, H, W), and how it came about."""
-
-    image: Tensor
-    mask: Tensor
-    faces: Faces
-    restored: Restored
-    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -114,13 +101,19 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
         seed=args.seed,
         steps=args.steps or None,
         commercial_only=args.commercial_only,
+        colourise=args.colourise,
+        faces=faces,
         host=host,
     )
     lap("restore")
-    # Strength 0 returns the crops; blending them would still resample the face.
-    opacity = 1.0 if args.strength else 0.0
+    # A crop that was left as it is would still be resampled on its way back.
+    worked = [index for index, plan in enumerate(restored.plans) if plan.models]
     result, mask = blend(
-        image, restored.crops, faces, colour=args.colour, opacity=opacity, host=host
+        image,
+        restored.crops[worked],
+        faces.with_faces(faces[index] for index in worked),
+        colour=args.colour,
+        host=host,
     )
     lap("blend")
     return Mended(result, mask, faces, restored, seconds)
@@ -206,53 +199,11 @@ def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
     if job.compare:
         compare.write(job.compare, before, mended.image, mended.faces)
     if job.report:
-        text = json.dumps(report(job, args, mended), indent=1, ensure_ascii=False)
+        text = json.dumps(report(job, mended), indent=1, ensure_ascii=False)
         save(job.report, (text + "\n").encode())
-    line = f"{mended.restored.report} -> {job.result}"
+    line = f"{mended.restored.summary} -> {job.result}"
     if not len(mended.faces):
         line = "no face found, copied unchanged (try a lower --confidence)"
     elif unchanged:
-        line = f"nothing changed at strength {args.strength:g}, copied"
+        line = f"{mended.restored.summary}, copied"
     return Done(f"{job.source}: {line}", len(mended.faces), sum(mended.seconds.values()))
-
-
-def report(job: Job, args: argparse.Namespace, mended: Mended) -> dict:
-    """What was done to one photo, for --report.
-
-    Convention: pixels of the upright picture, the centre of the first pixel is (0, 0).
-    """
-    faces, restored = mended.faces, mended.restored
-    return {
-        "photo": job.source.name,
-        "result": job.result.name,
-        "width": faces.width,
-        "height": faces.height,
-        "changed_share": round(float((mended.mask > 0).float().mean()), 6),
-        "seconds": mended.seconds,
-        "summary": restored.report,
-        "faces": [
-            {
-                "id": face.id,
-                "box": [round(value, 2) for value in face.box.tolist()],
-                "points": [[round(x, 2), round(y, 2)] for x, y in face.points.tolist()],
-                "score": round(face.score, 4),
-                "model": model,
-                "fidelity": restored.fidelity,
-                "strength": restored.strength,
-                "seed": restored.seed,
-            }
-            for face, model in zip(faces, restored.models, strict=True)
-        ],
-        "versions": {
-            "kintsugi": _version(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("kintsugi-faces")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"

@@ -15,10 +15,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from damage_for_tests import degradation
 from faces_for_tests import place
 from kintsugi import cli, cli_photos
 from kintsugi.models import zoo
 from kintsugi.stages.restore import Restored
+from kintsugi.stages.strategy import Plan
 from PIL import Image
 
 
@@ -26,6 +28,7 @@ from PIL import Image
 def stages(monkeypatch):
     """Stand-ins: a face in the middle of every picture that is not plain; restored is negative."""
     calls = {"detect": [], "restore": [], "placements": None, "hosts": set()}
+    calls |= {"damages": (), "fine": ()}
 
     def detect(image, **options):
         calls["detect"].append(options)
@@ -40,9 +43,24 @@ def stages(monkeypatch):
     def restore(crops, **options):
         calls["restore"].append(options | {"shape": tuple(crops.shape)})
         strength = options["strength"]
-        names = ("stand-in" if strength else "",) * len(crops)
+        damages = (calls["damages"] or (degradation(),)) * len(crops)
+        plans = [
+            Plan("stand-in" if strength else "", options["fidelity"], strength, "because")
+            for _ in crops
+        ]
         made = torch.lerp(crops, 1 - crops, strength)
-        return Restored(made, names, options["fidelity"], strength, options["seed"], "restored")
+        for index in calls["fine"]:
+            plans[index], made[index] = Plan("", 1.0, 1.0, "fine: skipped"), crops[index]
+        return Restored(
+            made,
+            tuple(plan.model for plan in plans),
+            options["fidelity"],
+            strength,
+            options["seed"],
+            "restored\nface 0: because",
+            tuple(plans),
+            damages[: len(crops)],
+        )
 
     monkeypatch.setattr(cli_photos, "detect", detect)
     monkeypatch.setattr(cli_photos, "restore", restore)
@@ -178,7 +196,7 @@ def test_no_face_copies_the_file(tmp_path, stages, capsys):
 def test_strength_0_copies_the_file(tmp_path, stages, rng, capsys):
     photo(tmp_path / "a.png", rng)
     assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--strength", 0) == 0
-    assert "nothing changed" in capsys.readouterr().err
+    assert "restored, copied" in capsys.readouterr().err
     assert (tmp_path / "out" / "a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
@@ -191,10 +209,38 @@ def test_report(tmp_path, stages, rng):
     assert (report["width"], report["height"]) == (130, 96)
     assert face["model"] == "stand-in" and face["score"] == 0.9 and len(face["points"]) == 5
     assert (face["fidelity"], face["strength"], face["seed"]) == (0.3, 0.9, 7)
+    assert (face["reason"], face["models"]) == ("because", ["stand-in"])
+    assert (face["severity"], face["findings"]) == (0.0, [])
+    assert report["summary"] == "restored", "lines on single faces stand with them"
     assert set(report["seconds"]) == {"detect", "align", "restore", "blend"}
     assert report["versions"]["torch"] == torch.__version__
     changed = (load(tmp_path / "a.png") != load(tmp_path / "out" / "a.png")).any(-1).mean()
     assert report["changed_share"] == pytest.approx(changed, abs=0.02)
+
+
+def test_the_report_tells_what_was_wrong_with_a_face(tmp_path, stages, rng):
+    photo(tmp_path / "a.png", rng)
+    stages["damages"] = (degradation(0.42, motion=9.0, jpeg=31.0),)
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--report", "--colourise") == 0
+    (face,) = json.loads((tmp_path / "out" / "a.report.json").read_text())["faces"]
+    assert face["severity"] == 0.42
+    motion, jpeg = face["findings"]
+    assert (motion["kind"], motion["strength"], motion["angle"]) == ("motion", 9.0, 30.0)
+    assert (jpeg["words"], jpeg["angle"]) == ("JPEG quality 31", None)
+    (asked,) = stages["restore"]
+    assert asked["colourise"] is True and asked["model"] == "auto" and len(asked["faces"]) == 1
+
+
+def test_a_face_that_is_fine_keeps_every_pixel(tmp_path, stages, rng):
+    photo(tmp_path / "a.png", rng, width=260)
+    stages["placements"] = [(60, 48, 70, 5), (190, 48, 70, 5)]
+    stages["fine"] = (0,)
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--report") == 0
+    changed = (load(tmp_path / "a.png") != load(tmp_path / "out" / "a.png")).any(-1)
+    assert not changed[:, :125].any() and changed[:, 150:230].any()
+    stages["fine"] = (0, 1)
+    assert run(tmp_path / "a.png", "-o", tmp_path / "two") == 0
+    assert (tmp_path / "two" / "a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
 @pytest.mark.parametrize(
