@@ -85,6 +85,10 @@ class Blend(io.ComfyNode):
                         "untouched, bit for bit."
                     ),
                 ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="What was done, and what to look at: one line each.",
+                ),
             ],
         )
 
@@ -96,6 +100,7 @@ class Blend(io.ComfyNode):
     @classmethod
     def execute(cls, image, faces, opacity, feather, colour, crops=None) -> io.NodeOutput:
         """Blend; the pictures keep their dtype so that untouched pixels stay equal."""
+        notes: list[str] = []
         result, mask = blend(
             image,
             crops,
@@ -103,6 +108,9 @@ class Blend(io.ComfyNode):
             feather=feather,
             colour=colour,
             opacity=opacity,
+            notes=notes,
             host=ComfyHost(),
         )
-        return io.NodeOutput(to_intermediate(result, result.dtype), to_intermediate(mask))
+        return io.NodeOutput(
+            to_intermediate(result, result.dtype), to_intermediate(mask), "\n".join(notes)
+        )

@@ -46,6 +46,7 @@ def blend(
     feather: float = 0.3,
     colour: str = "match",
     opacity: float = 1.0,
+    notes: list[str] | None = None,
     host: Host | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Put restored crops back into their pictures.
@@ -58,6 +59,7 @@ def blend(
         feather: share of the face's radius over which the mask falls to 0, in [0, 1].
         colour: "match" gives the face the tones it had, "none" takes those of the crop.
         opacity: 0 to 1; 0 returns the picture as it is.
+        notes: is given one line for each thing a person should know of the result.
 
     Returns:
         image (B, H, W, C) in the dtype and on the device it came in, and mask (B, H, W) float32.
@@ -85,6 +87,8 @@ def blend(
             "in the order LandmarkAlign made them"
         )
     matrices = faces.matrices()
+    if notes is not None:
+        notes.extend(_resized(crops, faces))
     result = image.clone()
     done = 0
     for frame, group in _rivals(faces, matrices):
@@ -97,6 +101,14 @@ def blend(
         if host:
             host.progress(done, len(faces))
     return result, mask
+
+
+def _resized(crops: Tensor, faces: Faces) -> list[str]:
+    sizes = sorted({face.crop.size for face in faces} - {crops.shape[1]})
+    if not sizes:
+        return []
+    cut = " and ".join(str(size) for size in sizes)
+    return [f"the crops came at {crops.shape[1]} px and were cut at {cut} px: scaled back"]
 
 
 def _rivals(faces: Faces, matrices: Tensor) -> list[tuple[int, list[int]]]:
