@@ -1,0 +1,406 @@
+// FaceDetect's picture: its faces drawn, picked by click, missed ones drawn by hand.
+
+import { between, fit, hit, nudge, overlap, SAME, toShare } from "./boxes.mjs";
+import * as choices from "./choice.mjs";
+import { button, h, show, svg } from "./dom.mjs";
+import { readFaces } from "./payload.mjs";
+
+const DRAG = 5; // pixels a pointer may tremble within a click
+const LEAST = 0.004; // shares of the picture below which a drawn box is a slip
+const STEP = 0.01; // shares a key press moves a box by
+const POOR = 22; // pixels on the screen below which a box carries its number alone
+
+export class FacesView {
+  // urlOf: viewQuery -> address. read, write: the text of the widget `chosen`. t: words.
+  constructor({ urlOf, read, write, t }) {
+    Object.assign(this, { urlOf, read, write, t });
+    this.result = { state: "none", pictures: [], leftOut: 0 };
+    this.picture = 0;
+    this.focus = 0; // face with the tab stop
+    this.pencil = null; // box being drawn
+    this.broken = false;
+    this.build();
+    this.refresh();
+  }
+
+  build() {
+    const { t } = this;
+    this.image = h("img", { alt: "", draggable: "false", onerror: () => this.lost() });
+    this.marks = svg("svg", {
+      class: "kintsugi-marks",
+      role: "group",
+      tabindex: "-1",
+      onpointerdown: (event) => this.down(event),
+      onpointermove: (event) => this.move(event),
+      onpointerup: (event) => this.up(event),
+      onpointercancel: () => this.drop(),
+      onpointerleave: () => this.tell(),
+      onclick: (event) => this.pressed(event),
+      onkeydown: (event) => this.key(event),
+      onfocusin: (event) => this.focused(event),
+    });
+    this.stage = h("div", { class: "kintsugi-stage kintsugi-pick" }, this.image, this.marks);
+    this.all = button(t("all"), t("takeAll"), () => this.store(choices.takeAll));
+    this.none = button(t("none"), t("takeNone"), () => this.store(choices.takeNone));
+    this.back = button("‹", t("previousPicture"), () => this.turn(-1));
+    this.on = button("›", t("nextPicture"), () => this.turn(1));
+    this.page = h("span", { class: "kintsugi-page" });
+    this.count = h("span", { class: "kintsugi-count" });
+    this.bar = h(
+      "div",
+      { class: "kintsugi-bar" },
+      this.count,
+      this.back,
+      this.page,
+      this.on,
+      this.all,
+      this.none,
+    );
+    this.line = h("div", { class: "kintsugi-line", role: "status", "aria-live": "polite" });
+    this.element = h("div", { class: "kintsugi kintsugi-faces" }, this.bar, this.stage, this.line);
+    new ResizeObserver(() => this.layout()).observe(this.stage);
+  }
+
+  leastHeight() {
+    return this.result.pictures.length ? 240 : 44;
+  }
+
+  grows() {
+    return this.result.pictures.length > 0;
+  }
+
+  get empty() {
+    return this.result.state === "none";
+  }
+
+  // Show what a run sent.
+  setOutput(output) {
+    const result = readFaces(output);
+    if (result.state === "none") return;
+    this.result = result;
+    this.picture = Math.min(this.picture, Math.max(0, result.pictures.length - 1));
+    this.broken = false;
+    this.refresh();
+    this.changedHeight?.();
+  }
+
+  get now() {
+    return this.result.pictures[this.picture];
+  }
+
+  get found() {
+    return this.now ? this.now.faces.filter((face) => !face.drawn) : [];
+  }
+
+  get boxes() {
+    return this.found.map((face) => face.box);
+  }
+
+  store(change, ...more) {
+    if (!this.now) return;
+    const { choice } = choices.parse(this.read());
+    this.write(choices.write(change(choice, this.picture, ...more)));
+    this.refresh();
+  }
+
+  turn(by) {
+    const count = this.result.pictures.length;
+    this.picture = (this.picture + by + count) % count;
+    this.focus = 0;
+    this.broken = false;
+    this.refresh();
+  }
+
+  lost() {
+    if (!this.image.getAttribute("src")) return;
+    this.broken = true;
+    this.tell();
+  }
+
+  // Draw everything anew; the faces of a picture change seldom, and 400 boxes are quick.
+  refresh() {
+    const { t, now } = this;
+    const { choice, problem } = choices.parse(this.read());
+    this.problem = problem;
+    show(this.stage, Boolean(now));
+    show(this.bar, Boolean(now));
+    for (const part of [this.back, this.page, this.on]) {
+      show(part, this.result.pictures.length > 1);
+    }
+    if (!now) {
+      this.marks.replaceChildren();
+      this.image.removeAttribute("src");
+      this.tell();
+      return;
+    }
+    this.kept = choices.kept(choice, this.picture, this.boxes);
+    this.also = choices
+      .of(choice, this.picture)
+      .also.filter((box) => !this.boxes.some((face) => overlap(face, box) >= SAME));
+    const address = this.urlOf(now.query);
+    if (now.query && this.image.getAttribute("src") !== address) {
+      this.image.setAttribute("src", address);
+    }
+    const shown = this.found.length + this.also.length;
+    const taken = this.kept.filter(Boolean).length + this.also.length;
+    this.count.textContent = t("countOf", { taken, shown });
+    this.page.textContent = `${this.picture + 1}/${this.result.pictures.length}`;
+    this.marks.setAttribute("viewBox", `0 0 ${now.width} ${now.height}`);
+    this.marks.setAttribute("aria-label", t("facesOf", { shown, page: this.picture + 1 }));
+    this.marks.setAttribute("tabindex", shown ? "-1" : "0");
+    const focused = this.marks.contains(document.activeElement);
+    this.focus = Math.min(this.focus, Math.max(0, shown - 1));
+    this.marks.replaceChildren(...this.drawing());
+    if (focused) this.mark(this.focus)?.focus({ preventScroll: true });
+    this.layout();
+    this.tell();
+  }
+
+  drawing() {
+    const faces = this.found.map((face, index) =>
+      this.markOf(index, face.box, this.kept[index], face, "found"),
+    );
+    const drawn = this.also.map((box, index) => {
+      const seen = this.now.faces.find((face) => face.drawn && overlap(face.box, box) >= SAME);
+      return this.markOf(this.found.length + index, box, true, seen, "drawn");
+    });
+    this.outline = svg("rect", { class: "kintsugi-pencil", visibility: "hidden" });
+    return [...faces, ...drawn, this.outline];
+  }
+
+  markOf(index, box, taken, face, kind) {
+    const { width, height } = this.now;
+    const [x, y] = [box[0] * width, box[1] * height];
+    const size = { width: (box[2] - box[0]) * width, height: (box[3] - box[1]) * height };
+    const points = (face?.points ?? []).map((point) =>
+      svg("circle", { class: "kintsugi-point", cx: point[0] * width, cy: point[1] * height, r: 1 }),
+    );
+    const text = svg("text", { class: "kintsugi-tag", x, y });
+    return svg(
+      "g",
+      {
+        role: "checkbox",
+        "aria-checked": String(taken),
+        "aria-label": this.label(index),
+        class: `kintsugi-face kintsugi-${kind}`,
+        tabindex: index === this.focus ? "0" : "-1",
+        "data-index": index,
+      },
+      svg("rect", { x, y, ...size }),
+      ...points,
+      text,
+    );
+  }
+
+  mark(index) {
+    return this.marks.querySelector(`[data-index="${index}"]`);
+  }
+
+  // A face in words: number, size, confidence, taken or not.
+  label(index) {
+    const { t } = this;
+    const face = this.found[index];
+    if (!face) return t("drawnLabel", { number: index - this.found.length });
+    const values = { number: face.number, size: face.size, percent: Math.round(face.score * 100) };
+    return `${t("faceLabel", values)}, ${t(this.kept[index] ? "taken" : "leftOut")}`;
+  }
+
+  // Sizes that must not grow with the picture: text, points, and which labels there is room for.
+  layout() {
+    const { now } = this;
+    if (!now) return;
+    const place = { left: 0, top: 0, width: this.stage.clientWidth, height: this.stage.clientHeight };
+    const { scale } = fit(place, now.width, now.height);
+    if (!scale) return;
+    const size = 11 / scale;
+    this.marks.style.setProperty("--kintsugi-text", `${size}px`);
+    for (const mark of this.marks.querySelectorAll(".kintsugi-face")) {
+      const index = Number(mark.dataset.index);
+      const face = this.found[index];
+      const [rect, text] = [mark.querySelector("rect"), mark.querySelector("text")];
+      const side = rect.width.baseVal.value * scale;
+      const room = side >= 3 * POOR;
+      const number = face ? String(face.number) : "+";
+      const rest = face && room ? ` · ${face.size} px · ${Math.round(face.score * 100)} %` : "";
+      text.textContent = side >= POOR / 2 ? number + rest : "";
+      const above = rect.y.baseVal.value - size * 0.35;
+      text.setAttribute("y", above > size ? above : rect.y.baseVal.value + size * 1.1);
+      for (const point of mark.querySelectorAll("circle")) {
+        point.setAttribute("r", (side >= POOR ? 1.8 : 0) / scale);
+      }
+    }
+  }
+
+  // One line below the picture: the face under the pointer, else how things stand.
+  tell(index = -1) {
+    const { t, now } = this;
+    let say = "";
+    if (index >= 0) say = this.label(index);
+    else if (this.result.state === "other") say = t("otherVersion");
+    else if (!now) say = this.read() ? t("runToSeeChoice") : t("runToSee");
+    else if (now.error) say = t("notSaved", { error: now.error });
+    else if (this.broken) say = t("gone");
+    else if (this.problem) say = t("badChoice");
+    else if (this.differs()) say = t("runToApply");
+    else if (!now.faces.length) say = t("noFace");
+    else say = t("hint");
+    const hidden = now ? now.leftOut : 0;
+    if (index < 0 && hidden) say += ` ${t("moreFaces", { count: hidden })}`;
+    if (index < 0 && this.result.leftOut) say += ` ${t("morePictures", { count: this.result.leftOut })}`;
+    if (this.line.textContent !== say) this.line.textContent = say;
+  }
+
+  // Whether the choice is another than the one the last run was made with.
+  differs() {
+    const drawn = this.now.faces.filter((face) => face.drawn);
+    if (drawn.length !== this.also.length) return true;
+    return this.found.some((face, index) => face.kept !== this.kept[index]);
+  }
+
+  rect() {
+    return fit(this.marks.getBoundingClientRect(), this.now.width, this.now.height);
+  }
+
+  at(event) {
+    return toShare(this.rect(), event.clientX, event.clientY);
+  }
+
+  under(event) {
+    const rect = this.rect();
+    const slack = [8 / rect.width, 8 / rect.height];
+    return hit([...this.boxes, ...this.also], this.at(event), slack);
+  }
+
+  down(event) {
+    if (event.button !== 0 || !this.now) return;
+    event.stopPropagation();
+    this.marks.setPointerCapture(event.pointerId);
+    this.start = { x: event.clientX, y: event.clientY, at: this.at(event), dragged: false };
+  }
+
+  move(event) {
+    if (!this.now) return;
+    if (!this.start) {
+      this.tell(this.under(event));
+      return;
+    }
+    event.stopPropagation();
+    const far = Math.hypot(event.clientX - this.start.x, event.clientY - this.start.y);
+    if (far > DRAG) this.start.dragged = true;
+    if (this.start.dragged) this.sketch(between(this.start.at, this.at(event)));
+  }
+
+  up(event) {
+    if (!this.start) return;
+    event.stopPropagation();
+    const { dragged, at } = this.start;
+    this.handled = true; // the click that follows
+    this.drop();
+    if (dragged) this.add(between(at, this.at(event)));
+    else this.press(this.under(event));
+  }
+
+  // A click that no pointer made: a screen reader's.
+  pressed(event) {
+    event.stopPropagation();
+    const mark = event.target.closest?.("[data-index]");
+    if (!this.handled && mark) this.press(Number(mark.dataset.index));
+    this.handled = false;
+  }
+
+  drop() {
+    this.start = null;
+    this.pencil = null;
+    this.outline?.setAttribute("visibility", "hidden");
+  }
+
+  press(index) {
+    if (index < 0) return;
+    this.focus = index;
+    if (index < this.found.length) this.store(choices.toggle, this.boxes, index);
+    else this.eraseDrawn(index - this.found.length);
+    this.tell(index < this.found.length ? index : -1);
+  }
+
+  eraseDrawn(index) {
+    const { choice } = choices.parse(this.read());
+    const place = choices
+      .of(choice, this.picture)
+      .also.findIndex((box) => box.every((value, axis) => value === this.also[index][axis]));
+    if (place >= 0) this.store(choices.erase, place);
+  }
+
+  add(box) {
+    const slip = box[2] - box[0] < LEAST || box[3] - box[1] < LEAST;
+    if (!slip) this.store(choices.draw, this.boxes, box);
+  }
+
+  sketch(box) {
+    this.pencil = box;
+    const { width, height } = this.now;
+    for (const [name, value] of Object.entries({
+      x: box[0] * width,
+      y: box[1] * height,
+      width: (box[2] - box[0]) * width,
+      height: (box[3] - box[1]) * height,
+      visibility: "visible",
+    })) {
+      this.outline.setAttribute(name, value);
+    }
+  }
+
+  focused(event) {
+    const mark = event.target.closest?.("[data-index]");
+    if (!mark) return;
+    this.focus = Number(mark.dataset.index);
+    for (const other of this.marks.querySelectorAll("[data-index]")) {
+      other.setAttribute("tabindex", other === mark ? "0" : "-1");
+    }
+    this.tell(this.focus);
+  }
+
+  // Arrows walk from face to face; D draws a box that arrows then move and, with shift, size.
+  key(event) {
+    if (!this.now || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (this.pencil ? this.drawKey(event) : this.walkKey(event)) {
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  }
+
+  walkKey(event) {
+    const count = this.found.length + this.also.length;
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (step && count) {
+      this.mark((this.focus + step + count) % count)?.focus({ preventScroll: true });
+    } else if (event.key === "Home") this.mark(0)?.focus({ preventScroll: true });
+    else if (event.key === "End") this.mark(count - 1)?.focus({ preventScroll: true });
+    else if (event.key === " " || event.key === "Enter") this.press(count ? this.focus : -1);
+    else if (event.key === "Delete" || event.key === "Backspace") {
+      if (this.focus >= this.found.length) this.eraseDrawn(this.focus - this.found.length);
+    } else if (event.key === "a") this.store(choices.takeAll);
+    else if (event.key === "n") this.store(choices.takeNone);
+    else if (event.key === "d") {
+      this.sketch([0.4, 0.4, 0.6, 0.6]);
+      this.line.textContent = this.t("drawing");
+    } else if (event.key === "PageDown" && this.result.pictures.length > 1) this.turn(1);
+    else if (event.key === "PageUp" && this.result.pictures.length > 1) this.turn(-1);
+    else return false;
+    return true;
+  }
+
+  drawKey(event) {
+    const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+    const step = way[event.key];
+    if (step) this.sketch(nudge(this.pencil, step[0] * STEP, step[1] * STEP, event.shiftKey));
+    else if (event.key === "Enter" || event.key === " ") {
+      const box = this.pencil;
+      this.drop();
+      this.add(box);
+    } else if (event.key === "Escape") {
+      this.drop();
+      this.tell();
+    } else return event.key !== "Tab";
+    return true;
+  }
+}
