@@ -9,10 +9,11 @@ research data is worth.
 from __future__ import annotations
 
 from .card import ModelCard
-from .cards_faces import DETECTORS, EMBEDDERS, LANDMARKS, PARSERS
+from .cards_faces import DETECTORS, EMBEDDERS, ESTIMATORS, LANDMARKS, PARSERS
 from .cards_restorers import RESTORERS
 
 #: Every model by name, restorers first.
 CARDS: dict[str, ModelCard] = {
-    card.name: card for card in (*RESTORERS, *DETECTORS, *LANDMARKS, *PARSERS, *EMBEDDERS)
+    card.name: card
+    for card in (*RESTORERS, *DETECTORS, *LANDMARKS, *PARSERS, *EMBEDDERS, *ESTIMATORS)
 }

@@ -362,3 +362,22 @@ EMBEDDERS = (
         page="models/weights",
     ),
 )
+
+ESTIMATORS = (
+    ModelCard(
+        name="kintsugi-degradation",
+        title="Kintsugi degradation",
+        kind="estimator",
+        architecture="kintsugi-degradation",
+        file="kintsugi-degradation.safetensors",
+        template="ffhq",
+        crop=256,
+        pixels="0..1",
+        memory=30,
+        code_license="Apache-2.0",
+        weights_license="Apache-2.0",
+        commercial="yes",
+        reason="Trained by this project on pictures whose licences allow it.",
+        page="models/weights",
+    ),
+)

@@ -13,6 +13,7 @@ from . import (
     awing_fan,
     bisenet,
     codeformer,
+    degradation,
     detector,
     elir,
     facenet,
@@ -53,6 +54,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     pmrf.ARCHITECTURE,
     restorer.ARCHITECTURE,
     identity.ARCHITECTURE,
+    degradation.ARCHITECTURE,
 )
 
 #: Keys under which published checkpoints keep their weights, the best first.

@@ -17,15 +17,28 @@ What a finding's `strength` means, kind by kind; lengths are pixels of the crop 
 | underexposure | light missing | stops |
 | overexposure | light too much, highlights clipped | stops |
 
+Crops of 256 to 512 px are measured in their own pixels; larger ones are first reduced to 512, which
+averages fine noise away, and smaller ones enlarged to 256.
+
 Convention: `angle` is in degrees, 0 to 180, from the x axis (right) towards the y axis (down): what
 moved down and to the right has 45.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from ..models.degradation import SIDE, SIDES, Reading, to_units
+from .batch import check_crops
+from .host import Host
+from .passes import in_passes
+
+MODEL = "kintsugi-degradation"
 
 #: What can be wrong, in the order of `Degradation.findings`.
 KINDS = (
@@ -62,6 +75,46 @@ UNITS = {
 #: Probability from which a kind counts as present. Set on people of the training split who were
 #: kept out of training, so that at most 3 in 100 clean faces have any finding.
 THRESHOLDS = dict.fromkeys(KINDS, 0.5)
+
+#: Strengths from which a kind is worth mending and at which nothing is left of what it takes, in
+#: units of a 256 px crop, and how much of the person that is. Lengths, noise and shares go by their
+#: logarithm. Light and colour alone never hide a person.
+SEVERE: dict[str, tuple[float, float, float]] = {
+    "blur": (0.6, 7.0, 1.0),
+    "motion": (3.0, 24.0, 1.0),
+    "resolution": (1.2, 14.0, 1.0),
+    "pixelation": (2.0, 18.0, 1.0),
+    "noise": (2.0, 60.0, 0.9),
+    "jpeg": (92.0, 5.0, 0.7),
+    "missing": (0.0005, 0.3, 1.0),
+    "fading": (0.1, 0.8, 0.5),
+    "cast": (0.1, 0.8, 0.4),
+    "grey": (0.2, 1.0, 0.3),
+    "underexposure": (0.5, 5.0, 0.7),
+    "overexposure": (0.3, 3.5, 0.7),
+}
+
+BY_LOGARITHM = frozenset({"blur", "motion", "resolution", "pixelation", "noise", "missing"})
+
+#: Kinds whose strength is a length in pixels.
+LENGTHS = frozenset({"blur", "motion", "resolution", "pixelation"})
+
+#: Least and greatest strengths that are told, where lower or higher ones mean nothing.
+LIMITS = {
+    "resolution": (1.0, 64.0),
+    "jpeg": (1.0, 100.0),
+    "fading": (0.0, 1.0),
+    "cast": (0.0, 2.0),
+    "grey": (0.0, 1.0),
+    "underexposure": (0.0, 8.0),
+    "overexposure": (0.0, 8.0),
+}
+
+#: Figures of a crop beside its two maps.
+FEW = 2 * len(KINDS) + 5
+
+#: Crops below this side, px, are no faces.
+LEAST = 16
 
 #: Noise whose grains are larger than this, px, is told as film grain.
 FILM_GRAIN = 1.5
@@ -133,3 +186,108 @@ class Degradation:
             if (finding.present if threshold is None else finding.probability >= threshold)
         )
         return tuple(sorted(present, key=lambda finding: -finding.severity))
+
+
+def estimate(crops: Tensor, *, host: Host | None = None) -> list[Degradation]:
+    """Measure the damage of each crop, with the built-in kintsugi-degradation.
+
+    Args:
+        crops: (N, S, S, C) in [0, 1], FFHQ-aligned, C of 1, 3 or 4 (alpha is ignored), S at least
+            LEAST; N may be 0. Values outside [0, 1] are clamped.
+        host: device, progress and interruption; the CPU without it.
+
+    Returns:
+        One Degradation a crop, in order. Pictures that are no faces get a low `face`.
+
+    Raises:
+        ValueError: another shape, too small, or values that are not numbers.
+    """
+    crops = check_crops(crops)
+    if not len(crops):
+        return []
+    side = crops.shape[1]
+    if side < LEAST:
+        raise ValueError(
+            f"crops are {side} px wide, too small to measure; align with a size of 256 or 512"
+        )
+    host = host or Host()
+    network = host.load(MODEL)
+
+    def run(part: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return _pack(network(_as_input(part)))
+
+    packed = in_passes(crops, run, host)
+    scale = side / _measured(side)
+    return [_degradation(row, side, scale) for row in packed]
+
+
+def _measured(side: int) -> int:
+    """The side at which a crop is measured."""
+    return min(max(side, SIDES[0]), SIDES[1])
+
+
+def _as_input(crops: Tensor) -> Tensor:
+    """(n, S, S, C) to (n, 3, M, M), M within SIDES."""
+    image = crops[..., :3].float().clamp(0, 1).permute(0, 3, 1, 2)
+    if image.shape[1] == 1:
+        image = image.expand(-1, 3, -1, -1)
+    side = image.shape[-1]
+    measured = _measured(side)
+    if measured < side:
+        image = F.interpolate(image, (measured, measured), mode="area")
+    elif measured > side:
+        image = F.interpolate(image, (measured, measured), mode="bicubic").clamp(0, 1)
+    return image.contiguous()
+
+
+def _pack(reading: Reading) -> Tensor:
+    """All that is read of each picture in one row."""
+    figures = torch.stack([reading.shot, reading.grain, reading.face], 1)
+    parts = [reading.present, reading.strength, reading.direction, figures]
+    return torch.cat([*parts, reading.where.flatten(1), reading.missing.flatten(1)], 1)
+
+
+def _degradation(row: Tensor, side: int, scale: float) -> Degradation:
+    """One row of _pack, of a crop of `side` px that was measured at side / scale."""
+    few, where, missing = row.split([FEW, row.numel() - FEW - SIDE**2, SIDE**2])
+    probability, strength, direction, figures = few.split([len(KINDS), len(KINDS), 2, 3])
+    missing = missing.sigmoid().view(SIDE, SIDE)
+    values = dict(zip(KINDS, to_units(strength).tolist(), strict=True))
+    values["missing"] = float((missing > 0.5).float().mean())
+    for kind, (low, high) in LIMITS.items():
+        values[kind] = min(max(values[kind], low), high)
+    shot, face = torch.sigmoid(figures[::2]).tolist()
+    grain = float(figures[1].exp().clamp(1, 32)) * scale
+    angle = float(torch.atan2(direction[1], direction[0]).rad2deg()) / 2 % 180
+    findings = []
+    for kind, likely in zip(KINDS, probability.sigmoid().tolist(), strict=True):
+        value = values[kind] * (scale if kind in LENGTHS else 1)
+        if kind == "resolution":
+            value = max(value, 1.0)
+        finding = Finding(
+            kind,
+            value,
+            likely,
+            severity(kind, value, side),
+            angle=angle if kind == "motion" else None,
+            shot=shot if kind == "noise" else 0.0,
+            grain=grain if kind == "noise" else 0.0,
+        )
+        findings.append(finding)
+    spared = 1.0
+    for finding in findings:
+        spared *= 1 - finding.severity * finding.present
+    cells = round(where.numel() ** 0.5)
+    where = where.sigmoid().view(cells, cells)
+    return Degradation(tuple(findings), 1 - spared, where.clone(), missing, face)
+
+
+def severity(kind: str, strength: float, side: int) -> float:
+    """How much of a face damage of this strength spoils, 0..1, in a crop of `side` px (SEVERE)."""
+    mild, worst, weight = SEVERE[kind]
+    if kind in LENGTHS:
+        strength = strength * SIDE / side
+    if kind in BY_LOGARITHM:
+        mild, worst, strength = (math.log(max(v, 1e-6)) for v in (mild, worst, strength))
+    return weight * min(max((strength - mild) / (worst - mild), 0.0), 1.0)

@@ -1,0 +1,97 @@
+"""kintsugi-degradation and its front end: shapes, sizes, and signs that mean what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from kintsugi.models.damage_signs import SIZE, DamageSigns
+from kintsugi.models.degradation import KINDS, SCALES, Degradation, to_network, to_units
+from kintsugi.models.loader import build
+from kintsugi.stages import degradation_estimate
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+WEIGHTS = Path(__file__).parent.parent / "models/weights/kintsugi-degradation.safetensors"
+
+
+@pytest.fixture(scope="module")
+def signs() -> DamageSigns:
+    return DamageSigns()
+
+
+def picture(side: int = 256) -> Tensor:
+    """Smooth, (1, 3, S, S) in [0, 1]."""
+    y, x = torch.meshgrid(*2 * [torch.linspace(0, 3, side)], indexing="ij")
+    return torch.stack([x.sin(), (x * y).cos(), y.sin()])[None] / 4 + 0.5
+
+
+def test_network_and_stage_name_the_same_kinds():
+    assert tuple(SCALES) == degradation_estimate.KINDS
+    assert len(degradation_estimate.KINDS) == KINDS
+
+
+def test_units_come_back():
+    strength = torch.rand(4, KINDS) * 30 + 0.1
+    torch.testing.assert_close(to_units(to_network(strength)), strength)
+
+
+@pytest.mark.parametrize("side", [256, 300, 384, 512])
+def test_signs_have_one_size_whatever_the_side(signs, side):
+    found = signs(torch.rand(2, 3, side, side))
+    assert found.shape == (2, SIZE)
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_signs_of_a_plane_are_numbers(signs, level):
+    assert signs(torch.full((1, 3, 256, 256), level)).isfinite().all()
+
+
+def test_blocks_stand_out_at_their_phase(signs):
+    """Steps at every eighth column raise the phases on either side of them and no other."""
+    light = 120 + torch.arange(256).div(8, rounding_mode="floor").remainder(2) * 8.0
+    phases = signs._combs(light.expand(1, 1, 256, 256))[0][0]
+    assert set(phases.topk(2).indices.tolist()) == {7, 0}
+
+
+def test_motion_has_a_direction(signs):
+    """Mirroring a diagonal swaps the halves of the spectrum, so 45 and 135 degrees differ."""
+    noise = torch.rand(1, 1, 256, 256) * 255
+    kernel = torch.eye(9)[None, None] / 9
+    trail = torch.nn.functional.conv2d(noise, kernel, padding=4)
+    one, other = signs._spectrum(trail), signs._spectrum(trail.flip(-1))
+    assert (one - other).abs().mean() > 0.3
+
+
+def test_half_precision_files_run_in_single(tmp_path):
+    torch.manual_seed(0)
+    network = Degradation(code=16, width=24).eval()
+    kept = ("signs.", "mean", "deviation", "slope", "shift")
+    state = {
+        name: (value if name.startswith(kept) else value.half()).contiguous()
+        for name, value in network.state_dict().items()
+    }
+    save_file(state, tmp_path / "small.safetensors")
+    again = build(load_file(tmp_path / "small.safetensors"))
+    assert {value.dtype for value in again.state_dict().values()} == {torch.float32}
+    image = picture()
+    found, wanted = again(image), network(image)
+    torch.testing.assert_close(found.present, wanted.present, atol=2e-2, rtol=2e-2)
+    assert found.missing.shape == (1, 1, 256, 256)
+    assert found.where.shape == (1, 1, 32, 32)
+
+
+def test_one_picture_of_a_batch_does_not_change_another():
+    torch.manual_seed(0)
+    network = Degradation(code=16, width=24).eval()
+    batch = torch.cat([picture(), torch.rand(1, 3, 256, 256)])
+    alone = network(batch[:1])
+    torch.testing.assert_close(network(batch).strength[:1], alone.strength, atol=1e-4, rtol=1e-4)
+
+
+def test_shipped_file_is_small():
+    if not WEIGHTS.exists():
+        pytest.skip(f"{WEIGHTS.name} is not in this checkout")
+    assert WEIGHTS.stat().st_size <= 2_000_000
