@@ -1,10 +1,10 @@
 """kintsugi-identity: which person an aligned face shows, as a direction in 128 dimensions.
 
 A residual network of plain 3x3 convolutions at 28, 14 and 7 px, after a stem that shrinks the face
-fourfold; at the end each channel weighs the places of its map with a kernel of its own (the global
-depthwise convolution of MobileFaceNet, Chen et al. 2018, https://arxiv.org/abs/1804.07573), for a
-mean over the map forgets where the eyes and the mouth are. Plain convolutions, because processors
-run them several times faster for the same sums than the depthwise ones of that paper.
+fourfold; then the head of MobileFaceNet (Chen et al. 2018, https://arxiv.org/abs/1804.07573): each
+of many channels weighs the places of its map with a kernel of its own, for a mean over the map
+forgets where the eyes and the mouth are. Plain convolutions before it, because processors run them
+several times faster for the same sums than the depthwise ones of that paper.
 
 Trained by `training/identity.py`. Run it in float32: a cosine is compared with thresholds.
 """
@@ -22,11 +22,12 @@ SIDE, LAST = 112, 7
 
 
 class Convolution(nn.Module):
-    """3x3 convolution and, while it is trained, the batch norm that is folded into it later."""
+    """A convolution and, while it is trained, the batch norm that is folded into it later."""
 
-    def __init__(self, before: int, width: int, stride: int, norm: bool):
+    def __init__(self, before: int, width: int, stride: int, norm: bool, **other):
         super().__init__()
-        self.conv = nn.Conv2d(before, width, 3, stride, 1, bias=not norm)
+        shape = {"kernel_size": 3, "padding": 1} | other
+        self.conv = nn.Conv2d(before, width, stride=stride, bias=not norm, **shape)
         self.norm = nn.BatchNorm2d(width) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,6 +53,7 @@ class IdentityNet(nn.Module):
         stem: channels at 56 px.
         widths: channels at 28, 14 and 7 px.
         blocks: residual blocks there.
+        wide: channels of the head.
         values: length of the embedding.
         norm: with batch norms, for training.
     """
@@ -61,6 +63,7 @@ class IdentityNet(nn.Module):
         stem: int = 24,
         widths: tuple[int, ...] = (32, 80, 160),
         blocks: tuple[int, ...] = (1, 2, 2),
+        wide: int = 512,
         values: int = 128,
         norm: bool = False,
     ):
@@ -75,8 +78,9 @@ class IdentityNet(nn.Module):
             nn.ModuleList(Block(width, norm) for _ in range(count))
             for width, count in zip(widths, blocks, strict=True)
         )
-        self.places = nn.Conv2d(widths[-1], widths[-1], LAST, groups=widths[-1])
-        self.embedding = nn.Linear(widths[-1], values)
+        self.widen = Convolution(widths[-1], wide, 1, norm, kernel_size=1, padding=0)
+        self.places = Convolution(wide, wide, 1, norm, kernel_size=LAST, padding=0, groups=wide)
+        self.embedding = nn.Linear(wide, values)
 
     def maps(self, image: Tensor) -> list[Tensor]:
         """What each stage makes of `image`: (N, C, 28, 28), (N, C, 14, 14) and (N, C, 7, 7)."""
@@ -91,7 +95,8 @@ class IdentityNet(nn.Module):
 
     def embed(self, last: Tensor) -> Tensor:
         """The embedding of the last of `maps`."""
-        return F.normalize(self.embedding(self.places(last).flatten(1)), dim=1)
+        pooled = self.places(F.relu(self.widen(last)))  # (N, wide, 1, 1)
+        return F.normalize(self.embedding(pooled.flatten(1)), dim=1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Embeddings of aligned faces.
@@ -116,6 +121,7 @@ def _construct(state: StateDict) -> IdentityNet:
         stem=len(state["stem.conv.weight"]),
         widths=tuple(len(state[f"down.{level}.conv.weight"]) for level in range(levels)),
         blocks=tuple(sequence_length(state, f"blocks.{level}") for level in range(levels)),
+        wide=len(state["widen.conv.weight"]),
         values=len(state["embedding.weight"]),
     )
 
@@ -127,7 +133,7 @@ def _widen(state: StateDict) -> StateDict:
 
 ARCHITECTURE = Architecture(
     name="kintsugi-identity",
-    keys=("stem.conv.weight", "places.weight", "embedding.weight", "down.0.conv.weight"),
+    keys=("stem.conv.weight", "places.conv.weight", "embedding.weight", "down.0.conv.weight"),
     construct=_construct,
     convert=_widen,
 )

@@ -98,6 +98,19 @@ def export(average: IdentityNet, path: Path) -> None:
     save_file({name: value.half().contiguous() for name, value in state.items()}, path)
 
 
+def begin(path: Path, network: IdentityNet, heads: nn.ModuleList) -> None:
+    """Take over what fits of another run's networks; the others of the layers stay as they are."""
+    saved = torch.load(path, weights_only=True)
+    for module, key in ((network, "network"), (heads, "heads")):
+        own = module.state_dict()
+        fitting = {
+            name: value
+            for name, value in saved[key].items()
+            if name in own and own[name].shape == value.shape
+        }
+        module.load_state_dict(own | fitting)
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
@@ -107,6 +120,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8, help="faces, each clean and damaged")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="checkpoint of another run to start from")
+    parser.add_argument("--spent", type=float, default=0.0, help="minutes of the schedule to skip")
     return parser.parse_args()
 
 
@@ -124,7 +139,7 @@ def main() -> None:
     optimiser = torch.optim.AdamW(
         [*network.parameters(), *heads.parameters()], betas=(0.9, 0.99), weight_decay=1e-3
     )
-    step, spent = 0, 0.0
+    step, spent = 0, options.spent * 60
     checkpoint = options.out / "last.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
@@ -134,6 +149,8 @@ def main() -> None:
         average.load_state_dict(saved["average"])
         step, spent = saved["step"], saved["spent"]
     else:
+        if options.start:
+            begin(options.start, network, heads)
         average.load_state_dict(network.state_dict())
 
     pairs = Pairs(options.data, options.seed)
