@@ -310,13 +310,14 @@ def main() -> None:
     text = [
         HEAD, *verification(answers, group, options.data), "",
         "The manifest gives no skin tone, so there is no table by it. Years of birth stand for "
-        "age; people without an entry are under \"sex unknown\" alone. Groups hold few people: 1 % of "
-        "their genuine pairs can be less than one pair. Mean cosine between the embeddings of ours "
-        f"and the teacher: {agreement:.3f}.",
+        "age; people without an entry are under \"sex unknown\" alone. Groups hold few people: 1 % "
+        "of their genuine pairs can be less than one pair. Mean cosine between the embeddings of "
+        f"ours and the teacher: {agreement:.3f}.",
         "", "## Calibration of ours", "", *lines, "", "## Damage", "",
         "First photographs clean, second ones damaged by `training/degradations.py`. "
-        "\"To itself\": a damaged photograph and its own clean original. Centre and slope: the curve that damage "
-        "alone would want.", "", *damage(answers, group), "", "## Strangers mixed in (ours)", "",
+        "\"To itself\": a damaged photograph and its own clean original. Centre and slope: the "
+        "curve that damage alone would want.",
+        "", *damage(answers, group), "", "## Strangers mixed in (ours)", "",
         *mixtures(askers[OURS], group, (centre, slope)), "", "## Cost", "",
         "Processor time of one core per face, stage and view included, the least of five: "
         f"{milliseconds(askers[OURS], group.crops[:1]):.1f} ms alone, "
