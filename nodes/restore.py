@@ -29,6 +29,8 @@ class Restore(io.ComfyNode):
                 "face restore",
                 "face restoration",
                 "fix face",
+                "face detailer",
+                "face enhance",
                 "GFPGAN",
                 "CodeFormer",
                 "RestoreFormer",
