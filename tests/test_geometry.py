@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from faces_for_tests import place, smooth_picture
 from kintsugi.stages import geometry
 
@@ -137,3 +138,30 @@ def test_footprint_is_clipped_and_may_be_empty():
     clipped = geometry.footprint(rotation(0, 1.0, (20, 20)), 50, 100, 100)
     assert (clipped.left, clipped.top) == (0, 0)
     assert geometry.footprint(rotation(0, 1.0, (500, 0)), 50, 100, 100).empty
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_sampling_in_bands_is_sampling_at_once(count):
+    """A height that the bands do not divide, seen through a turned grid that leaves the picture."""
+    picture = torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    grid = F.affine_grid(
+        torch.tensor([[[0.9, 0.3, 0.4], [-0.3, 0.9, 0.1]]]), [1, 1, 37, 41], align_corners=False
+    ).expand(count, -1, -1, -1)
+    wanted = F.grid_sample(
+        picture, grid[:1], mode="bicubic", padding_mode="reflection", align_corners=False
+    )
+    got = geometry.resample(picture, grid, "bicubic", "reflection")
+    assert got.shape == (count, 3, 37, 41)
+    assert all(torch.equal(each, wanted[0]) for each in got)
+
+
+def test_cutting_inside_the_picture_is_what_cutting_at_its_border_would_be():
+    """Inside, where nothing is mirrored, a cheaper way is taken."""
+    picture = smooth_picture(300, 300)[0]
+    matrix = rotation(17, 1.3, (-60, -30))
+    inside = geometry.cut(picture, matrix, 128)
+    part = geometry.footprint(matrix, 128, 300, 300, grow=3)
+    local = matrix.clone()
+    local[:, 2] -= matrix[:, :2] @ part.shift()
+    mirrored = geometry.warp(geometry.planes(picture[part.slices()]), local, 128, 128)
+    assert torch.allclose(inside, mirrored, atol=1e-6)
