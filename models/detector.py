@@ -50,7 +50,7 @@ class Block(nn.Module):
         self.first, self.second = Conv(width, width), Conv(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(F.relu(self.first(x))))
+        return F.relu_(self.second(F.relu_(self.first(x))).add_(x))
 
 
 class Head(nn.Module):
@@ -62,7 +62,7 @@ class Head(nn.Module):
         self.read = nn.Conv2d(width, FIELDS, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.read(F.relu(self.mix(x)))
+        return self.read(F.relu_(self.mix(x)))
 
 
 class Refiner(nn.Module):
@@ -92,7 +92,7 @@ class Refiner(nn.Module):
         """
         x = x - 0.5
         for layer in (self.down2, self.down4, self.down8, self.mix, self.down16):
-            x = F.relu(layer(x))
+            x = F.relu_(layer(x))
         offsets = self.read(x.flatten(1)).unflatten(1, (5, 2))
         return offsets.new_tensor(MEAN_POINTS) + offsets * (LOOK_SIZE / 8)
 
@@ -134,12 +134,12 @@ class Detector(nn.Module):
         Returns:
             (N, FIELDS, H / s, W / s) for each stride s of `STRIDES`.
         """
-        x = F.relu(self.stem(x - 0.5))  # centred, so that zero padding is mid-grey
-        x4 = self.stage4(F.relu(self.down4(x)))
-        x8 = self.stage8(F.relu(self.down8(x4)))
-        x16 = self.stage16(F.relu(self.down16(x8)))
-        x8 = F.relu(x8 + F.interpolate(self.up8(x16), scale_factor=2.0, mode="nearest"))
-        x4 = F.relu(x4 + F.interpolate(self.up4(x8), scale_factor=2.0, mode="nearest"))
+        x = F.relu_(self.stem(x - 0.5))  # centred, so that zero padding is mid-grey
+        x4 = self.stage4(F.relu_(self.down4(x)))
+        x8 = self.stage8(F.relu_(self.down8(x4)))
+        x16 = self.stage16(F.relu_(self.down16(x8)))
+        x8 = F.relu_(F.interpolate(self.up8(x16), scale_factor=2.0, mode="nearest").add_(x8))
+        x4 = F.relu_(F.interpolate(self.up4(x8), scale_factor=2.0, mode="nearest").add_(x4))
         return self.head4(x4), self.head8(x8), self.head16(x16)
 
     def detect(self, image: Tensor) -> Candidates:
@@ -150,7 +150,7 @@ class Detector(nn.Module):
         parts = []
         for raw, stride in zip(self(image), STRIDES, strict=True):
             raw = raw.float()
-            score = raw[:, :1]
+            score = raw[:, :1].contiguous()
             peak = score == F.max_pool2d(score, 3, stride=1, padding=1)
             logits, boxes, points = decode(raw, stride)
             parts.append((boxes, torch.sigmoid(logits) * peak.flatten(1), points))

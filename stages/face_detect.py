@@ -21,7 +21,7 @@ from .finders import choose
 from .host import Host
 
 #: What min_size 0 means: this many pixels, or this share of the longer side if that is more.
-AUTO_PIXELS, AUTO_SHARE = 12.0, 1 / 160
+AUTO_PIXELS, AUTO_SHARE = 12.0, 1 / 100
 
 
 def detect(
@@ -45,7 +45,7 @@ def detect(
         detector: name of a detector of the zoo, or "auto": the one that comes with this pack.
         confidence: least score of a face, 0 to 1.
         min_size: least size in pixels, sqrt(width * height) of the box; 0: faces of 12 px, or of
-            1/160 of the longer side if that is more, and whatever smaller ones are seen with them.
+            1/100 of the longer side if that is more, and whatever smaller ones are seen with them.
         max_size: largest size in pixels; 0: no limit.
         count: how many faces to keep in each picture, first in `order`; 0: all.
         order: one of ORDERS.

@@ -13,7 +13,7 @@ from .finders import Finder, ask, refine
 from .geometry import TEMPLATES, transform
 from .host import Host
 from .nms import overlap, suppress
-from .pyramid import PASS_AREA, Level, passes, pyramid, sample
+from .pyramid import PASS_AREA, Level, Pyramid, passes, pyramid, sample
 
 #: A picture with a side below this many pixels has no face that could be seen.
 SMALLEST_PICTURE = 8
@@ -78,10 +78,12 @@ class Search:
         found: list[Candidates] = []
         for start in range(0, frames, at_once):
             part = image[start : start + at_once]
-            levels = self._pyramid(part, finest)
-            seen = self._candidates(levels, part.shape[0], max(FLOOR, HOPE * confidence), most)
-            seen = self._second_look(levels, [_merge(each) for each in seen])
-            found += self._refine(levels, [_merge(each) for each in seen])
+            scales = self._pyramid(part, finest)
+            floor = max(FLOOR, HOPE * confidence)
+            seen = self._candidates(scales.levels, part.shape[0], floor, most)
+            seen = self._second_look(scales.looks, [_merge(each) for each in seen])
+            sure = [_sure(_merge(each), confidence) for each in seen]
+            found += self._refine(scales.looks, sure)
             self.host.progress(min(start + at_once, frames), frames)
         return found
 
@@ -92,7 +94,7 @@ class Search:
             if not each:
                 found.append(_none())
                 continue
-            levels = self._pyramid(image[frame : frame + 1], 1.0)
+            levels = self._pyramid(image[frame : frame + 1], 1.0).looks
             wanted = torch.tensor(each, dtype=torch.float64)
             best = self._best_in(levels, wanted)
             looked = self._second_look(levels, [best])[0]
@@ -100,7 +102,7 @@ class Search:
             self.host.progress(frame + 1, len(boxes))
         return found
 
-    def _pyramid(self, images: Tensor, finest: float) -> list[Level]:
+    def _pyramid(self, images: Tensor, finest: float) -> Pyramid:
         smallest_side = math.ceil(self.finder.largest)
         return pyramid(images, finest, self.finder.step, smallest_side)
 
@@ -293,6 +295,11 @@ def _above(seen: Candidates, frame: int, floor: float) -> Candidates:
 
 def _merge(faces: Candidates) -> Candidates:
     keep = suppress(faces.boxes, faces.scores, SAME_FACE)
+    return Candidates(*(each[keep] for each in faces))
+
+
+def _sure(faces: Candidates, confidence: float) -> Candidates:
+    keep = faces.scores >= confidence
     return Candidates(*(each[keep] for each in faces))
 
 

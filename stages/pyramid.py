@@ -6,6 +6,7 @@ large as the picture shows picture position p at (p + 0.5) * scale - 0.5.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .geometry import Region, invert, transform
+from .geometry import Region, invert, resample, transform
 
 #: Pixels of one pass through a network, over all pictures of the pass.
 PASS_AREA = 2_250_000
@@ -55,7 +56,7 @@ class Pass:
         rows, columns = self.region.slices()
         part = self.level.pixels[..., rows, columns].to(torch.float32).clamp(0, 1)
         right, below = -part.shape[-1] % multiple, -part.shape[-2] % multiple
-        return F.pad(part, (0, right, 0, below), value=GREY)
+        return F.pad(part, (0, right, 0, below), value=GREY) if right or below else part
 
     def owns(self, points: Tensor) -> Tensor:
         """Which positions (N, 2) on the level are this tile's; the outer tiles own what is beyond
@@ -74,7 +75,18 @@ class Pass:
         return inside
 
 
-def pyramid(images: Tensor, finest: float, step: float, smallest_side: int) -> list[Level]:
+@dataclass(frozen=True)
+class Pyramid:
+    """Pictures at falling scales: `levels` are searched, `looks` are what crops are sampled from.
+
+    The looks go up to the picture itself, at no cost: it is read only where a crop lies.
+    """
+
+    levels: list[Level]
+    looks: list[Level]
+
+
+def pyramid(images: Tensor, finest: float, step: float, smallest_side: int) -> Pyramid:
     """Levels from the scale `finest` downwards, each `step` times smaller than the one before.
 
     Args:
@@ -83,41 +95,59 @@ def pyramid(images: Tensor, finest: float, step: float, smallest_side: int) -> l
         step: more than 1.
         smallest_side: no further level once the longer side is at most this many pixels.
     """
-    if images.shape[-1] == 1:
-        images = images.expand(*images.shape[:3], 3)
-    pixels = images[..., :3].permute(0, 3, 1, 2)
-    height, width = pixels.shape[-2:]
-    levels = []
-    ratio = finest
-    while True:
-        pixels = shrink(pixels, ratio)
-        h, w = pixels.shape[-2:]
-        levels.append(Level(pixels, (w / width, h / height)))
-        if max(h, w) <= smallest_side:
-            return levels
-        ratio = 1 / step
+    whole = images[..., :3].permute(0, 3, 1, 2)
+    whole = whole.expand(-1, 3, -1, -1)
+    looks = [Level(whole, (1.0, 1.0))]
+    pixels, scale = images, (1.0, 1.0)
+    # Between the picture and the finest level no more than a step, or crops of in between alias.
+    between = math.ceil(math.log(1 / finest, step) - 1e-6)
+    while len(looks) <= between or max(looks[-1].pixels.shape[-2:]) > smallest_side:
+        ratio = finest ** (1 / between) if len(looks) <= between else 1 / step
+        pixels, by = shrink(pixels, ratio)
+        scale = (scale[0] * by[0], scale[1] * by[1])
+        looks.append(Level(pixels.permute(0, 3, 1, 2), scale))
+    return Pyramid(looks[between:], looks)
 
 
-def shrink(pixels: Tensor, ratio: float) -> Tensor:
-    """(N, C, H, W) reduced by `ratio`, at most 1, without aliasing.
+def shrink(pixels: Tensor, ratio: float) -> tuple[Tensor, tuple[float, float]]:
+    """Pictures reduced by `ratio`, at most 1, without aliasing.
 
-    By exact halves, each pixel the mean of 2x2, and then by less than a half with two taps a side:
-    several times faster than one wide filter over a large picture.
+    Each pixel the mean of a whole square first, and then two taps a side for what is left: several
+    times faster than one wide filter over a large picture.
+
+    Args:
+        pixels: (N, H, W, C), any float dtype.
+        ratio: of the new size to the old.
+
+    Returns:
+        (N, h, w, 3) float32, clamped to [0, 1], and the ratios x and y in fact. Of a size that the
+        squares do not divide, up to a square less one pixel is left out on the right and below.
     """
-    height, width = pixels.shape[-2:]
+    height, width = pixels.shape[1:3]
     goal = (max(round(height * ratio), 1), max(round(width * ratio), 1))
-    if goal == (height, width):
-        return pixels
-    if pixels.dtype != torch.float32:
-        pixels = pixels.to(torch.float32)
-    while pixels.shape[-2] >= 2 * goal[0] and pixels.shape[-1] >= 2 * goal[1]:
-        # Halfway between two pixels bilinear sampling is their mean. An odd size shrinks a little
-        # more than by half, which moves nothing by more than a quarter of a pixel.
-        half = (pixels.shape[-2] // 2, pixels.shape[-1] // 2)
-        pixels = F.interpolate(pixels, size=half, mode="bilinear", align_corners=False)
-    if pixels.shape[-2:] != goal:
-        pixels = F.interpolate(pixels, size=goal, mode="bilinear", align_corners=False)
-    return pixels
+    factor = min(max(int(1 / ratio + 1e-6), 1), height, width)
+    small = _squares(pixels, factor)
+    h, w = small.shape[1:3]
+    if (h, w) != goal:
+        planes = F.interpolate(small.permute(0, 3, 1, 2), size=goal, mode="bilinear")
+        small = planes.permute(0, 2, 3, 1)
+    return small.clamp(0, 1), (goal[1] / (w * factor), goal[0] / (h * factor))
+
+
+def _squares(pixels: Tensor, factor: int) -> Tensor:
+    """(N, H // factor, W // factor, 3) float32 means over squares of (N, H, W, C).
+
+    Rows are added as they lie in memory; a product of matrices adds the columns, leaves out alpha
+    and repeats grey.
+    """
+    n, height, width, channels = pixels.shape
+    h, w = height // factor, width // factor
+    rows = pixels[:, : h * factor].reshape(n, h, factor, width * channels)
+    rows = rows.sum(dim=2) if factor > 1 else rows[:, :, 0]
+    rows = rows.to(torch.float32).view(n, h, width, channels)[:, :, : w * factor]
+    of_one = torch.eye(channels, 3) if channels > 1 else torch.ones(1, 3)
+    weights = of_one.repeat(factor, 1).to(rows) / factor**2
+    return rows.reshape(n, h, w, factor * channels) @ weights
 
 
 def passes(level: Level) -> Iterator[Pass]:
@@ -149,7 +179,7 @@ def sample(levels: list[Level], frames: Tensor, matrices: Tensor, size: int) -> 
     """Square crops, each from the level that fits its scale.
 
     Args:
-        levels: of one pyramid.
+        levels: the looks of one pyramid.
         frames: (K,) picture of each crop.
         matrices: (K, 2, 3) similarities from picture pixels to crop pixels.
         size: side of the crops.
@@ -158,14 +188,8 @@ def sample(levels: list[Level], frames: Tensor, matrices: Tensor, size: int) -> 
         (K, 3, size, size) in [0, 1], float32, grey beyond the picture. Every pixel is the mean of
         four samples, so that a level up to four times too fine does not alias.
     """
-    device = levels[0].pixels.device
-    crops = torch.empty(len(frames), 3, size, size, device=device)
-    if not len(frames):
-        return crops
+    crops = torch.empty(len(frames), 3, size, size, device=levels[0].pixels.device)
     wanted = torch.linalg.det(matrices[:, :, :2].double()).abs().sqrt().tolist()
-    places = (torch.arange(2 * size, dtype=torch.float64) + 0.5) / 2 - 0.5
-    y, x = torch.meshgrid(places, places, indexing="ij")
-    crop_points = torch.stack([x, y], dim=-1).reshape(-1, 2)
     groups: dict[tuple[int, int], list[int]] = {}
     for index, (frame, scale) in enumerate(zip(frames.tolist(), wanted, strict=True)):
         # The coarsest level that is still fine enough; the finest one for what is finer than all.
@@ -173,29 +197,37 @@ def sample(levels: list[Level], frames: Tensor, matrices: Tensor, size: int) -> 
         groups.setdefault((frame, level), []).append(index)
     for (frame, number), members in groups.items():
         level = levels[number]
-        inverse = invert(matrices[members].double())
-        positions = level.from_picture(transform(inverse, crop_points))
-        crops[members] = _gather(level.pixels[frame], positions, size)
+        # From where the samples of a crop lie on it, to where they lie on the level.
+        x, y = level.scale
+        onto = invert(matrices[members].double())
+        onto = onto * onto.new_tensor([[x], [y]])
+        onto[:, :, 2] += (onto.new_tensor([x, y]) - 1) / 2
+        crops[members] = _gather(level.pixels[frame], onto, size)
     return crops
 
 
-def _gather(pixels: Tensor, positions: Tensor, size: int) -> Tensor:
-    """(K, 3, size, size) means of 2x2 samples of (3, h, w) at positions (K, 4 size^2, 2)."""
+def _gather(pixels: Tensor, onto: Tensor, size: int) -> Tensor:
+    """(K, 3, size, size) means of 2x2 samples of (3, h, w) under maps (K, 2, 3) from the crops."""
     h, w = pixels.shape[-2:]
-    last = 4 * size * size - 1
-    corners = positions[:, [0, 2 * size - 1, last - 2 * size + 1, last]]
-    low = corners.amin(dim=(0, 1)).floor().int().tolist()
-    high = corners.amax(dim=(0, 1)).ceil().int().tolist()
-    left, top = max(low[0] - 1, 0), max(low[1] - 1, 0)
-    right, bottom = min(high[0] + 2, w), min(high[1] + 2, h)
-    if right <= left or bottom <= top:
-        return torch.full((len(positions), 3, size, size), GREY, device=pixels.device)
-    if len(positions) > 1 and (right - left) * (bottom - top) > PASS_AREA:
-        return torch.cat([_gather(pixels, each[None], size) for each in positions])
+    low, high = -0.5, size - 0.5
+    corners = onto.new_tensor([[low, low], [high, low], [low, high], [high, high]])
+    corners = transform(onto, corners)
+    starts = (corners.amin(dim=1).floor() - 1).clamp(min=0)
+    ends = torch.minimum(corners.amax(dim=1).ceil() + 2, onto.new_tensor([w, h]))
+    areas = (ends - starts).clamp(min=0).prod(dim=1)
+    left, top = starts.amin(dim=0).int().tolist()
+    right, bottom = ends.amax(dim=0).int().tolist()
+    if not float(areas.max()):
+        return torch.full((len(onto), 3, size, size), GREY, device=pixels.device)
+    if len(onto) > 1 and (right - left) * (bottom - top) > 2 * float(areas.sum()):
+        return torch.cat([_gather(pixels, each[None], size) for each in onto])
     part = pixels[:, top:bottom, left:right].to(torch.float32).clamp(0, 1) - GREY
-    extent = positions.new_tensor([right - left, bottom - top])
-    unit = (positions - positions.new_tensor([left, top]) + 0.5) * (2 / extent) - 1
-    grid = unit.reshape(1, -1, 2 * size, 2).to(part)
-    taken = F.grid_sample(part[None], grid, padding_mode="zeros", align_corners=False)
-    taken = taken.reshape(3, len(positions), 2 * size, 2 * size).transpose(0, 1)
+    extent = onto.new_tensor([right - left, bottom - top])
+    unit = onto * (2 / extent)[:, None]
+    unit[:, :, 2] += (1 - 2 * onto.new_tensor([left, top])) / extent - 1
+    places = (torch.arange(2 * size, device=onto.device, dtype=onto.dtype) + 0.5) / 2 - 0.5
+    across, down, shift = unit.to(part)[:, None, None].unbind(dim=-1)
+    places = places.to(part)
+    grid = across * places[:, None] + (down * places[:, None, None] + shift)
+    taken = resample(part[None], grid, "bilinear", "zeros")
     return F.avg_pool2d(taken, 2) + GREY
