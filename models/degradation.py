@@ -51,8 +51,8 @@ SCALES: dict[str, float | None] = {
 KINDS = len(SCALES)
 
 #: Beside a presence and a strength for each kind: twice the angle of motion as cosine and sine,
-#: shot noise, logarithm of the grain, face.
-EXTRAS = 5
+#: shot noise, logarithm of the grain, face, and the level of the heat map.
+EXTRAS = 6
 
 
 def to_network(strength: Tensor) -> Tensor:
@@ -183,10 +183,12 @@ class Degradation(nn.Module):
     def judge(self, view: Tensor, signs: Tensor, zoom: Tensor) -> Reading:
         """From the view (N, 3, 256, 256) in [-1, 1], the statistics and log2(S / 256) (N,)."""
         features, missing, where = self.picture(view)
-        return Reading(*self.figures(features, signs, zoom), missing, where)
+        *figures, level = self.figures(features, signs, zoom)
+        return Reading(*figures, missing, where + level.view(-1, 1, 1, 1))
 
     def figures(self, features: Tensor, signs: Tensor, zoom: Tensor) -> tuple[Tensor, ...]:
-        """The head: all of a Reading but the maps, from the U-Net's features and the statistics."""
+        """The head, from the U-Net's features and the statistics: a Reading without the maps, and
+        the level of the heat map."""
         signs = ((signs - self.mean) / self.deviation).clamp(-6, 6)
         code = self.read(self.condense(signs))
         x = torch.cat([code, self.norm(features), zoom[:, None]], 1)

@@ -23,20 +23,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-BATCH = 16
+BATCH = 8
 
 #: Batches kept to be seen a second time.
-KEEP = 120
+KEEP = 240
 
-#: The head is small beside the U-Net, so it learns from what it saw lately twice more a step: of
-#: how many batches, and how many samples a time.
-RECENT, MORE = 500, 96
+#: The head is small beside the U-Net, so each step it learns again from what it saw lately: of how
+#: many batches, and how many samples.
+RECENT, MORE = 1200, 96
 
 #: Share of the statistics that is hidden in training, against learning faces by heart.
 HIDDEN = 0.1
 
 #: Weights of the losses: presence, strength, direction, shot, grain, face, missing, where.
-WEIGHTS = (1.0, 1.0, 0.15, 0.05, 0.05, 0.1, 0.5, 0.3)
+WEIGHTS = (1.0, 1.0, 0.15, 0.05, 0.05, 0.1, 1.0, 0.5)
 
 
 def known(values: Tensor, wanted: Tensor, loss) -> Tensor:
@@ -63,7 +63,7 @@ def cover(logits: Tensor, mask: Tensor, face: Tensor) -> Tensor:
 
 def figure_losses(figures: Sequence[Tensor], parts: Sequence[Tensor]) -> list[Tensor]:
     """One loss for each of WEIGHTS but the maps."""
-    (present, strength, direction, shot, grain, face), (here, much, extras) = figures, parts
+    (present, strength, direction, shot, grain, face, _), (here, much, extras) = figures, parts
     binary = F.binary_cross_entropy_with_logits
     return [
         known(present, here, binary),
@@ -110,7 +110,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(0)
     options.out.mkdir(parents=True, exist_ok=True)
-    network, average = Degradation(), Degradation().eval().requires_grad_(False)
+    network = Degradation().to(memory_format=torch.channels_last)
+    average = Degradation().eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=0.02)
     step, spent = 0, 0.0
     faces = Faces(options.data, "train", calibration=False)
@@ -123,11 +124,12 @@ def main() -> None:
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
+        if "optimiser" in saved:
+            optimiser.load_state_dict(saved["optimiser"])
         average.load_state_dict(saved["average"])
         step, spent = saved["step"], saved["spent"]
     else:
-        while len(kept) < KEEP // 10:
+        while len(kept) < KEEP // 6:
             kept.append(next(batches))
         signs = torch.cat([batch[1] for batch in kept])
         network.mean.copy_(signs.mean(0))
@@ -146,13 +148,16 @@ def main() -> None:
         else:
             batch = kept.pop(int(rng.integers(max(1, len(kept) - KEEP // 4))))
         view, signs, zoom, *parts = batch
-        features, *maps = network.picture(view.float() / 127.5 - 1)
-        terms = figure_losses(network.figures(features, hide(signs, network), zoom), parts[:3])
-        terms += map_losses(*maps, parts[2][:, 4], *parts[3:])
+        view = (view.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        features, missing, where = network.picture(view)
+        figures = network.figures(features, hide(signs, network), zoom)
+        where = where + figures[-1].view(-1, 1, 1, 1)
+        terms = figure_losses(figures, parts[:3])
+        terms += map_losses(missing, where, parts[2][:, 4], *parts[3:])
         loss = sum(weight * term for weight, term in zip(WEIGHTS, terms, strict=True))
         recent.append([features.detach(), signs, zoom, *parts[:3]])
         del recent[:-RECENT]
-        for _ in range(2 if len(recent) > 50 else 0):
+        if len(recent) > 50:
             chosen = rng.choice(len(recent), MORE // BATCH, replace=False)
             again = [torch.cat(part) for part in zip(*(recent[i] for i in chosen), strict=True)]
             figures = network.figures(again[0], hide(again[1], network), again[2])
@@ -168,8 +173,8 @@ def main() -> None:
             for mean, value in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
         sums += torch.stack([loss.detach(), *(term.detach() for term in terms)])
-        if step % 50 == 0:
-            figures = " ".join(f"{value:.4f}" for value in (sums / 50).tolist())
+        if step % 100 == 0:
+            figures = " ".join(f"{value:.4f}" for value in (sums / 100).tolist())
             sums.zero_()
             print(f"{now / 60:.1f} min step {step}: {figures}", flush=True)
         if now - saved_at > 180:

@@ -27,6 +27,9 @@ MIXTURE = {"clean": 0.14, "single": 0.3, "mixed": 0.46, "other": 0.07, "far": 0.
 #: Sides of the crops, px, and how often.
 SIDES = {256: 0.7, 320: 0.03, 384: 0.05, 448: 0.02, 512: 0.2}
 
+#: How often something is missing beside the damage drawn.
+MISSING = 0.2
+
 #: How much more often a photograph of a real person is drawn than a generated face.
 REAL = 2.0
 
@@ -180,7 +183,10 @@ class Damaged(IterableDataset):
         elif how == "far":
             sample = damage(face, ["resolution"], rng, least=rng.uniform(13, 32) * side / 256)
         else:
-            sample = damage(face, choose(rng, how), rng, least=least)
+            kinds = choose(rng, how)
+            if how != "clean" and "missing" not in kinds and rng.random() < MISSING:
+                kinds.append("missing")  # the mask has most to learn
+            sample = damage(face, kinds, rng, least=least)
         if how in ("other", "far"):
             sample.present = dict.fromkeys(KINDS, np.nan)
             sample.mask = np.zeros((CELLS, CELLS), bool)

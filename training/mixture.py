@@ -56,6 +56,9 @@ LENGTHS = frozenset({"blur", "motion", "resolution", "pixelation"})
 #: Share of the light under which a cell of the heat map counts as two thirds spoilt.
 SPOILT = 0.08
 
+#: Mean distance from grey, of 255, under which a photograph is black and white itself.
+COLOURLESS = 2.5
+
 #: Cells of the heat map along a side.
 CELLS = 32
 
@@ -221,6 +224,8 @@ def damage(
     if least > 1 and "resolution" not in kinds:
         drawn["resolution"], kinds = least, [*kinds, "resolution"]
     has = {kind: kind in kinds for kind in KINDS}
+    if abs(clean - (clean @ LUMA)[..., None]).mean() < COLOURLESS:
+        sample.present["grey"], sample.strength["grey"] = 1.0, 1.0
     for kind in kinds:
         sample.present[kind], sample.strength[kind] = 1.0, drawn[kind]
 
