@@ -32,6 +32,14 @@ def _noise(finding: Finding) -> str:
     return f"{sort} {_number(finding.strength)} of 255"
 
 
+def _colour(finding: Finding) -> str:
+    return (
+        "no colour"
+        if finding.strength > 0.9
+        else f"{_percent(finding.strength)} of the colour lost"
+    )
+
+
 def _missing(finding: Finding) -> str:
     return f"{_percent(finding.strength)} of the face missing"
 
@@ -53,7 +61,7 @@ WORDS: dict[str, Callable[[Finding], str]] = {
     "missing": _missing,
     "fading": lambda finding: f"contrast faded by {_percent(finding.strength)}",
     "cast": lambda finding: f"colour cast of {_percent(finding.strength)}",
-    "grey": lambda finding: f"{_percent(finding.strength)} of the colour lost",
+    "grey": _colour,
     "underexposure": lambda finding: f"too dark by {_stops(finding)}",
     "overexposure": lambda finding: f"too bright by {_stops(finding)}",
 }

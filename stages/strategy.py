@@ -6,6 +6,7 @@ that fits adds something before or after. Each row carries its reason in words f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,9 @@ SIDE = 512
 #: Kinds whose strength is a length in the crop, so that a crop of twice the side has twice as much.
 LENGTHS = frozenset({"blur", "motion", "resolution", "pixelation"})
 
+#: What people often want to keep: a fine face that is merely grey or brown is left alone.
+WANTED = frozenset({"grey"})
+
 #: Strength of a face that does not have the damage, where it is not 0.
 ABSENT = {"jpeg": 100.0, "resolution": 1.0}
 
@@ -42,8 +46,9 @@ ABSENT = {"jpeg": 100.0, "resolution": 1.0}
 class Bound:
     """A limit on one figure of a face: `low` <= figure < `high`.
 
-    what: "severity" or "face" (confidence) of the whole, or a kind of damage: its strength where it
-        is present, else that of a face without it. Lengths count in a crop of SIDE px.
+    what: "damage" (see figure) or "face" (confidence) of the whole, or a kind of damage: its
+        strength where it is present, else that of a face without it. Lengths count in a crop of
+        SIDE px.
     """
 
     what: str
@@ -87,7 +92,7 @@ class Aside:
 #: First match wins; the last row has no condition.
 CHOICES: tuple[Choice, ...] = (
     Choice(
-        (Bound("severity", high=0.04),),
+        (Bound("damage", high=0.04),),
         LEAVE, 1.0, 1.0, "fine: skipped",
     ),
     Choice(
@@ -103,11 +108,11 @@ CHOICES: tuple[Choice, ...] = (
         GENERATE, 0.7, 1.0, "a mosaic: generation, the likeness is a guess",
     ),
     Choice(
-        (Bound("severity", low=0.6),),
+        (Bound("damage", low=0.6),),
         GENERATE, 0.7, 1.0, "heavy damage: generation, keep fidelity high",
     ),
     Choice(
-        (Bound("severity", high=0.2),),
+        (Bound("damage", high=0.2),),
         BUILT_IN, 1.0, 1.0, "light damage: cleaned, nothing invented",
     ),
     Choice(
@@ -196,9 +201,15 @@ def stock(library: zoo.Library | None = None, commercial_only: bool = False) -> 
 
 
 def figure(degradation: Degradation, what: str, size: int) -> float:
-    """The figure that a Bound on `what` looks at, of a crop of `size` px."""
-    if what in ("severity", "face"):
-        return getattr(degradation, what)
+    """The figure that a Bound on `what` looks at, of a crop of `size` px.
+
+    "damage" is the severity of all that is present and not WANTED: 0 fine, 1 nothing is left.
+    """
+    if what == "face":
+        return degradation.face
+    if what == "damage":
+        harm = (one.severity for one in degradation.found() if one.kind not in WANTED)
+        return 1 - math.prod(1 - severity for severity in harm)
     finding: Finding = degradation.finding(what)
     absent = ABSENT.get(what, 0.0)
     if not finding.present:

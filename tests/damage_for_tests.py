@@ -22,15 +22,16 @@ def degradation(
 ) -> Degradation:
     """Damage of the named kinds, each wholly sure, the rest absent; `hole` is in a 256 px map.
 
-    The kinds named first are the worst.
+    Together they have that severity; the kinds named first are the worst.
     """
     order = list(strengths)
+    shares = {kind: len(order) - place for place, kind in enumerate(order)}
     findings = [
         Finding(
             kind,
             strengths.get(kind, _ABSENT.get(kind, 0.0)),
             probability=0.99 if kind in strengths else 0.01,
-            severity=0.9 - 0.05 * order.index(kind) if kind in strengths else 0.0,
+            severity=1 - (1 - severity) ** (shares.get(kind, 0) / max(sum(shares.values()), 1)),
             angle=angle if kind == "motion" else None,
             shot=shot if kind == "noise" else 0.0,
             grain=grain if kind == "noise" else 0.0,

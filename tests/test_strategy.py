@@ -16,8 +16,16 @@ FULL = Stock("gfpgan-1.4", "codeformer-inpainting", "codeformer-colorization")
 def test_a_face_that_is_fine_is_left_alone():
     told = plan(degradation(0.0), 512, FULL)
     assert told.models == () and told.reason == "fine: skipped"
-    # A bound on severity, not on findings: the faintest finding changes nothing.
+    # A bound on the damage, not on findings: the faintest finding changes nothing.
     assert plan(degradation(0.01, noise=2.0), 512, FULL).models == ()
+
+
+def test_a_fine_old_photograph_is_no_damage():
+    told = plan(degradation(0.3, grey=1.0), 512, FULL)
+    assert told.models == () and told.reason == "fine: skipped; its grey or brown is kept"
+    both = degradation(0.6, grey=1.0, jpeg=20.0)
+    assert strategy.figure(both, "damage", 512) == pytest.approx(both.finding("jpeg").severity)
+    assert plan(both, 512, FULL).model
 
 
 def test_light_damage_is_cleaned_by_the_built_in_restorer_even_beside_a_generator():
@@ -81,8 +89,7 @@ def test_grey_is_kept_unless_colour_is_asked_for():
     assert "not coloured" in plan(old, 512, OFFLINE, colourise=True).reason
     assert plan(degradation(0.3, jpeg=30.0), 512, FULL, colourise=True).colorizer == ""
     # A fine face that is merely grey is coloured and otherwise left alone.
-    fine = plan(degradation(0.0, grey=1.0), 512, FULL, colourise=True)
-    assert fine.models == ("codeformer-colorization",)
+    assert asked.models == ("codeformer-colorization",)
 
 
 def test_strong_noise_is_taken_away_before_generation_and_grain_may_come_back():
@@ -121,7 +128,7 @@ def test_only_what_is_on_disk_and_allowed_is_chosen(on_disk, tmp_path):
 def test_the_table_is_sound():
     assert strategy.CHOICES[-1].when == ()
     bounds = [bound for row in (*strategy.CHOICES, *strategy.ASIDES) for bound in row.when]
-    assert {bound.what for bound in bounds} <= {*KINDS, "severity", "face"}
+    assert {bound.what for bound in bounds} <= {*KINDS, "damage", "face"}
     assert all(bound.low < bound.high for bound in bounds)
     for row in strategy.CHOICES:
         assert 0 <= row.fidelity <= 1 and 0 < row.strength <= 1 and row.reason
