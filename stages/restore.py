@@ -147,8 +147,7 @@ def restore(
         full = luma(full).expand(-1, 3, -1, -1)
     holes = None if missing is None else as_holes(missing, full)
     degradations: tuple[Degradation | None, ...] = (None,) * count
-    by_damage = model == "auto" and _can_look()
-    if by_damage:
+    if model == "auto":
         degradations = _degradations(crops, faces, host)
         stock = strategy.stock(host.library, commercial_only)
         plans, holes = _decide(degradations, full, holes, stock, colourise)
@@ -157,7 +156,7 @@ def restore(
         plans = [Plan(card.name, fidelity, 1.0, "asked for")] * count
     plans = tuple(replace(plan, strength=plan.strength * strength) for plan in plans)
     restored = _follow(full, plans, holes, host, seed, steps)
-    if by_damage:
+    if model == "auto":
         called = names(faces, faces.frames) if faces else [f"face {i}" for i in range(count)]
         lines = [_summary(plans), *map(sentence, called, degradations, plans)]
     else:
@@ -176,10 +175,6 @@ def restore(
         plans,
         degradations,
     )
-
-
-def _can_look() -> bool:
-    return "kintsugi-degradation" in zoo.CARDS
 
 
 def _degradations(crops: Tensor, faces: Faces | None, host: Host) -> tuple[Degradation, ...]:

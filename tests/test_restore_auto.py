@@ -60,7 +60,6 @@ def look(monkeypatch):
             return [rest.pop(0) for _ in crops]
 
         monkeypatch.setattr(degradation_estimate, "estimate", estimate)
-        monkeypatch.setattr("kintsugi.stages.restore._can_look", lambda: True)
         monkeypatch.setattr(strategy, "stock", lambda library, commercial_only: stock)
 
     return say

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kintsugi.models import zoo
 from kintsugi.stages.blend import blend
 from kintsugi.stages.face_detect import detect
+from kintsugi.stages.host import Host
 from kintsugi.stages.landmark_align import align
 from kintsugi.stages.restore import restore
 from PIL import Image, ImageFilter
@@ -55,9 +57,10 @@ def as_saved(image: torch.Tensor) -> np.ndarray:
 def pipeline(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Picture and mask of the example workflow's settings, by the stages themselves.
 
-    The server has no model files, so its "auto" is the built-in restorer; here it need not be.
+    The server has no model files, so its "auto" has the built-in restorer alone, and so it has
+    here.
     """
     faces = detect(image)
     crops, faces = align(image, faces)
-    restored = restore(crops, model="kintsugi-restorer")
+    restored = restore(crops, faces=faces, host=Host(library=zoo.Library({})))
     return blend(image, restored.crops, faces)
