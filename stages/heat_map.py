@@ -21,7 +21,7 @@ COLOURS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 16
 OUTLINE = (0, 229, 255)
 
 #: Lightness of the grey crop below the colours, so that they stand out.
-_DIMMED = 0.7
+_DIMMED = 0.55
 
 #: Width of the outline and height of the colour bar, in shares of the side.
 _LINE, _BAR = 1 / 160, 1 / 32
@@ -56,7 +56,7 @@ def heat_map(crops: Tensor, degradations: Sequence[Degradation], *, opacity: flo
     side = picture.shape[-1]
     damage = torch.stack([one.where for one in degradations])[:, None].to(picture)
     damage = F.interpolate(damage, size=(side, side), mode="bilinear").clamp(0, 1)
-    drawn = torch.lerp(grey * _DIMMED, colours(damage), damage.sqrt() * opacity)
+    drawn = torch.lerp(grey * _DIMMED, colours(damage), damage * opacity)
     missing = [
         one.missing if one.finding("missing").present else torch.zeros_like(one.missing)
         for one in degradations
