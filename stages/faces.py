@@ -15,6 +15,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from .degradation_estimate import Degradation
+    from .provenance import Provenance
 
 #: Order of the five points: eye, eye, nose tip, mouth corner, mouth corner; left before right.
 FIVE_POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -53,6 +54,7 @@ class Face:
     id: stable inside a batch (a track in video). frame: index of its picture in the batch.
     box: (x0, y0, x1, y1). score: detector confidence in [0, 1]. points: (5, 2), see FIVE_POINTS.
     landmarks: (K, 2) in the numbering of `scheme`. pose: yaw, pitch, roll in degrees.
+    provenance: what was done to it so far, for reports and the picture's metadata.
     """
 
     id: int
@@ -66,6 +68,7 @@ class Face:
     crop: Crop | None = None
     degradation: Degradation | None = None
     identity: Tensor | None = None
+    provenance: Provenance | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "box", _tensor(self.box, (4,), "Face.box"))
