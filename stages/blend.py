@@ -1,41 +1,36 @@
 """Blend: put restored crops back so that only the face changes, and only as far as its mask.
 
-Each face is a patch: what it adds to the picture (`change`) and how much of it counts (`weight`).
-Patches that overlap are averaged by weight; everything happens inside their regions, and a pixel
-whose weight is 0 is never written.
+Each face is a patch: what it adds to the picture and how much of it counts. Patches that overlap
+are averaged by weight; everything happens inside their regions, and a pixel whose weight is 0 is
+never written.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from . import colour as colours
-from . import detail, geometry
+from . import geometry, masks, patches, seams
+from . import grain as grains
+from . import sharpness as sharpnesses
 from .batch import check, check_crops, check_same_pictures
-from .faces import Face, Faces
+from .faces import Crop, Faces
+from .fill import fill
 from .host import Host
-
-#: Face oval in the FFHQ template, in shares of its side: centre (x, y), half axes to zero weight.
-_OVAL = ((0.5, 0.52), (0.47, 0.47))
-
-#: Exponent of the superellipse: 2 is an ellipse, more is fuller at cheeks and temples.
-_FULLNESS = 3.0
-
-#: Share of the crop's side over which the weight falls to zero at the crop's border.
-_EDGE = 0.04
+from .patches import Patch, Settings
 
 #: How strongly the nearer of two overlapping faces wins.
 _RIVALRY = 4
 
+#: How far around a face grain is measured, in shares of its region.
+_AROUND = 0.25
 
-@dataclass(frozen=True)
-class _Patch:
-    region: geometry.Region
-    change: Tensor  # (3 or 1, h, w), added to the picture at full weight
-    weight: Tensor  # (h, w) in [0, 1]
+#: Weight from which a pixel counts as restored skin, and mean change, half an 8-bit step, from
+#: which a face counts as changed.
+_INSIDE, _CHANGED = 0.9, 0.5 / 255
 
 
 def blend(
@@ -47,6 +42,17 @@ def blend(
     colour: str = "match",
     opacity: float = 1.0,
     notes: list[str] | None = None,
+    shape: str = "oval",
+    parts: tuple[str, ...] = masks.PARTS,
+    parser: str = "auto",
+    join: str = "multi-band",
+    grain: float = 1.0,
+    sharpness: str = "match",
+    tone: str = "keep",
+    seed: int = 0,
+    mask: Tensor | None = None,
+    damage: Tensor | None = None,
+    upscaled: Tensor | None = None,
     host: Host | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Put restored crops back into their pictures.
@@ -57,50 +63,102 @@ def blend(
             made is understood as the same view resized.
         faces: the aligned faces, N of them.
         feather: share of the face's radius over which the mask falls to 0, in [0, 1].
-        colour: "match" gives the face the tones it had, "none" takes those of the crop.
+        colour: how the face keeps the tones it had, of colour.METHODS; "none" takes the crop's.
         opacity: 0 to 1; 0 returns the picture as it is.
         notes: is given one line for each thing a person should know of the result.
+        shape: what bounds a face, of masks.SHAPES.
+        parts: what a parsed mask holds, see masks.classes.
+        parser: a parser of the zoo; "auto": the first on disk, the oval if there is none.
+        join: how the change fades, of seams.JOINS.
+        grain: 0 to 2, how much of the grain around a face it gets where it lost its own; above 1
+            noise too strong for grain is given back as well.
+        sharpness: of sharpness.MODES.
+        tone: what becomes of grey and sepia pictures, of colour.TONES: they keep their one tone,
+            the faces become neutral grey, or what the crop has ("free").
+        seed: of the grain.
+        mask: (H, W), (1, H, W) or (B, H, W): faces change only as far as it is above 0.
+        damage: likewise: scratches and holes, above 0.5; they are filled first and are part of the
+            mask returned.
+        upscaled: (B, H', W', C), the same pictures at another size; the faces go there instead.
 
     Returns:
-        image (B, H, W, C) in the dtype and on the device it came in, and mask (B, H, W) float32.
-        Where the mask is 0 the picture is the input, bit for bit.
+        image (B, H, W, C) in the dtype and on the device it came in, and mask (B, H, W) float32;
+        of the upscaled pictures, if given. Where the mask is 0 the picture is the input, bit for
+        bit.
 
     Raises:
         ValueError: as many crops as faces are needed; settings out of range; other pictures.
 
     Convention: pixels, centres at whole numbers; see geometry.
     """
+    settings = Settings(
+        feather, colour, opacity, shape, tuple(parts), None, join, grain, sharpness, tone, seed
+    )
+    _check_settings(settings)
     image = check(image)
     check_same_pictures(image, faces)
-    for name, value in (("feather", feather), ("opacity", opacity)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}; choose 0 to 1")
-    if colour not in colours.METHODS:
-        raise ValueError(f"colour is {colour!r}; choose one of {', '.join(colours.METHODS)}")
-    mask = torch.zeros(image.shape[:3], device=image.device)
-    if not len(faces) or opacity == 0:
-        return image, mask
+    if upscaled is not None:
+        image = check(upscaled, "upscaled")
+        faces = enlarged(faces, *image.shape[:3])
+    frames, height, width = image.shape[:3]
+    shown = torch.zeros(image.shape[:3], device=image.device)
+    if opacity == 0 or (not len(faces) and damage is None):
+        return image, shown
+    base = image
+    if damage is not None:
+        damage = masks.in_picture(damage, frames, height, width, "damage").to(image.device) > 0.5
+        pairs = zip(image, damage, strict=True)
+        base = torch.stack([fill(picture, holes, seed=seed) for picture, holes in pairs])
+        shown = damage.float()
+    if not len(faces):
+        return base, shown
+    if mask is not None:
+        mask = masks.in_picture(mask, frames, height, width).to(image.device)
+    crops = _check_count(crops, faces)
+    said = _Notes()
+    if shape in ("parsed", "all"):
+        host = host or Host()
+        settings = replace(settings, parser=masks.choose_parser(parser, host))
+        if settings.parser is None:
+            said.all("no parser is on disk: the oval bounds the faces")
+    if shape in ("hull", "all") and any(face.landmarks is None for face in faces):
+        said.all("faces without landmarks are bounded by the oval")
+    result = base.clone()
+    _blend_all(base, crops, faces, settings, mask, result, shown, host, said)
+    if notes is not None:
+        notes.extend(_resized(crops, faces))
+        notes.extend(said.lines())
+    return result, shown
+
+
+def _check_settings(settings: Settings) -> None:
+    for name, value, most in (
+        ("feather", settings.feather, 1),
+        ("opacity", settings.opacity, 1),
+        ("grain", settings.grain, 2),
+    ):
+        if not 0 <= value <= most:
+            raise ValueError(f"{name} is {value}; choose 0 to {most}")
+    for name, value, known in (
+        ("colour", settings.colour, colours.METHODS),
+        ("tone", settings.tone, colours.TONES),
+        ("shape", settings.shape, masks.SHAPES),
+        ("join", settings.join, tuple(seams.JOINS)),
+        ("sharpness", settings.sharpness, sharpnesses.MODES),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(known)}")
+    masks.classes(settings.parts)
+
+
+def _check_count(crops: Tensor, faces: Faces) -> Tensor:
     crops = check_crops(crops)
     if crops.shape[0] != len(faces):
         raise ValueError(
             f"{crops.shape[0]} crops for {len(faces)} faces; blend needs one crop for each face, "
             "in the order LandmarkAlign made them"
         )
-    matrices = faces.matrices()
-    if notes is not None:
-        notes.extend(_resized(crops, faces))
-    result = image.clone()
-    done = 0
-    for frame, group in _rivals(faces, matrices):
-        patches = [
-            _patch(image[frame], crops[index], faces[index], matrices[index], feather, colour)
-            for index in group
-        ]
-        _paste(result[frame], mask[frame], image[frame], patches, opacity)
-        done += len(group)
-        if host:
-            host.progress(done, len(faces))
-    return result, mask
+    return crops[..., :3] if crops.shape[-1] == 4 else crops
 
 
 def _resized(crops: Tensor, faces: Faces) -> list[str]:
@@ -111,109 +169,212 @@ def _resized(crops: Tensor, faces: Faces) -> list[str]:
     return [f"the crops came at {crops.shape[1]} px and were cut at {cut} px: scaled back"]
 
 
-def _rivals(faces: Faces, matrices: Tensor) -> list[tuple[int, list[int]]]:
-    """Groups of faces whose footprints overlap, directly or through others: (frame, indices)."""
-    groups: list[tuple[int, geometry.Region, list[int]]] = []
+def enlarged(faces: Faces, frames: int, height: int, width: int) -> Faces:
+    """The same faces in pictures of another size.
+
+    Args:
+        faces: aligned faces. frames, height, width: of the other pictures.
+
+    Raises:
+        ValueError: another number of pictures, or another aspect.
+
+    Convention: pixel areas are kept: p becomes (p + 0.5) * factor - 0.5.
+    """
+    across, down = width / faces.width, height / faces.height
+    # Upscalers round each side on its own: by less than a pixel of either picture.
+    slack = 1.5 * max(across, down, 1.0)
+    if frames != faces.frames or abs(across - down) * min(faces.width, faces.height) > slack:
+        raise ValueError(
+            f"upscaled has {frames} picture(s) of {width} x {height}, the faces were found in "
+            f"{faces.frames} of {faces.width} x {faces.height}; give the same pictures, only larger"
+        )
+    factor = torch.tensor([across, down])
+    back = torch.tensor([[1 / across, 0, 0.5 / across - 0.5], [0, 1 / down, 0.5 / down - 0.5]])
+
+    def moved(points: Tensor) -> Tensor:
+        return (points + 0.5) * factor - 0.5
+
+    others = []
+    for face, matrix in zip(faces, faces.matrices(), strict=True):
+        crop = Crop(geometry.compose(matrix, back), face.crop.size, face.crop.template)
+        marks = face.landmarks if face.landmarks is None else moved(face.landmarks)
+        box = face.box * factor.repeat(2)
+        points = moved(face.points)
+        others.append(replace(face, crop=crop, points=points, landmarks=marks, box=box))
+    return Faces(tuple(others), frames, height, width)
+
+
+class _Notes:
+    """Lines for a person, each told once with the faces it is about."""
+
+    def __init__(self):
+        self._all: list[str] = []
+        self._faces: dict[str, list[int]] = {}
+
+    def all(self, line: str) -> None:
+        """A line about every face."""
+        self._all.append(line)
+
+    def face(self, number: int, line: str) -> None:
+        """A line about one face."""
+        self._faces.setdefault(line, []).append(number)
+
+    def lines(self) -> list[str]:
+        """All lines."""
+        lines = list(self._all)
+        for line, numbers in self._faces.items():
+            named = ", ".join(str(number) for number in numbers)
+            lines.append(f"face{'s' if len(numbers) > 1 else ''} {named}: {line}")
+        return lines
+
+
+def _blend_all(base, crops, faces, settings, mask, result, shown, host, said) -> None:
+    """Write all faces into `result` (B, H, W, C) and `shown` (B, H, W)."""
+    colours_of = slice(None) if base.shape[-1] != 4 else slice(0, 3)
+    matrices = faces.matrices()
+    steady = _steady_tones(base[..., colours_of], crops, faces, matrices, settings)
+    done = 0
+    for frame, group in _rivals(faces, matrices):
+        made = []
+        picture = base[frame][..., colours_of]
+        for index, region in group:
+            face = faces[index]
+            seen = patches.view(picture, crops[index], face, matrices[index])
+
+            def tone(view, weight, index=index):
+                if index in steady:
+                    return steady[index]
+                return patches.tone_of(view, weight, settings.colour)
+
+            def say(line, number=face.id):
+                said.face(number, line)
+
+            made.append(patches.make(seen, face, region, settings, tone, host, say))
+        _paste(result[frame], shown[frame], base[frame], made, settings, mask, frame)
+        done += len(group)
+        if host:
+            host.progress(done, len(faces))
+
+
+def _steady_tones(base, crops, faces: Faces, matrices, settings: Settings) -> dict:
+    """The tones of faces that are in several frames, averaged over their neighbours in time."""
+    tracks: dict[int, list[int]] = {}
+    for index, face in enumerate(faces):
+        tracks.setdefault(face.id, []).append(index)
+    result = {}
+    for indices in tracks.values():
+        if len({faces[index].frame for index in indices}) < 2 or settings.colour == "none":
+            continue
+        tones = []
+        for index in indices:
+            face = faces[index]
+            seen = patches.view(base[face.frame], crops[index], face, matrices[index])
+            ramp = masks.ramp(face, seen.matrix, seen.size, settings.feather, settings.shape)
+            tones.append(patches.tone_of(seen, ramp.to(base.device), settings.colour))
+        frames = [faces[index].frame for index in indices]
+        result.update(zip(indices, colours.steady(tones, frames), strict=True))
+    return result
+
+
+def _rivals(faces: Faces, matrices: Tensor) -> list[tuple[int, list[tuple[int, geometry.Region]]]]:
+    """Groups of faces whose footprints overlap, directly or through others: (frame, members)."""
+    groups: list[tuple[int, geometry.Region, list[tuple[int, geometry.Region]]]] = []
     for index, face in enumerate(faces):
         region = geometry.footprint(matrices[index], face.crop.size, faces.height, faces.width)
         if region.empty:
             continue
-        members, apart = [index], []
+        whole, members, apart = region, [(index, region)], []
         for group in groups:
-            if group[0] == face.frame and group[1].overlaps(region):
-                region, members = region.union(group[1]), group[2] + members
+            if group[0] == face.frame and group[1].overlaps(whole):
+                whole, members = whole.union(group[1]), group[2] + members
             else:
                 apart.append(group)
-        groups = [*apart, (face.frame, region, members)]
+        groups = [*apart, (face.frame, whole, members)]
     return [(frame, members) for frame, _, members in groups]
 
 
-def face_weight(face: Face, matrix: Tensor, region: geometry.Region, feather: float) -> Tensor:
-    """(h, w) weight of a face over a region: 1 inside its oval, falling to 0 over the feather.
-
-    The oval is fixed to the face, not to the crop, so a margin around the crop does not widen it;
-    a second ramp ends the weight before the crop's border.
-    """
-    at = geometry.grid(region)
-    unit = geometry.template("ffhq").points(1)[None] + 0.5
-    to_unit = geometry.similarity(face.points[None], unit)[0]
-    offset = (geometry.transform(to_unit, at.flatten(0, 1)) - torch.tensor(_OVAL[0])).abs()
-    radius = (offset / torch.tensor(_OVAL[1])).pow(_FULLNESS).sum(-1).pow(1 / _FULLNESS)
-    oval = (1 - radius) / max(feather, 1e-3)
-    size = face.crop.size
-    inside = geometry.transform(matrix, at.flatten(0, 1))
-    border = torch.minimum(inside + 0.5, size - 0.5 - inside).amin(-1) / (_EDGE * size)
-    ramp = torch.minimum(oval, border).clamp_(0, 1).view(region.height, region.width)
-    return ramp * ramp * (3 - 2 * ramp)
-
-
-def _patch(
-    picture: Tensor, crop: Tensor, face: Face, matrix: Tensor, feather: float, colour: str
-) -> _Patch:
-    height, width, channels = picture.shape
-    size = crop.shape[0]
-    weight_matrix, matrix = matrix, geometry.resized(matrix, face.crop.size, size)
-    if channels == 4:
-        picture, channels = picture[..., :3], 3
-    region = geometry.footprint(matrix, size, height, width)
-    rows, columns = region.slices()
-    original = geometry.planes(picture[rows, columns])
-    before = geometry.cut(picture, matrix, size)
-    after = geometry.planes(crop.to(picture.device))
-    if channels == 1:
-        after = colours.luma(after)
-    elif after.shape[1] != channels:
-        raise ValueError(f"crops have {after.shape[1]} channels, the picture has {channels}")
-    weight = face_weight(face, weight_matrix, region, feather).to(picture.device)
-    after = colours.METHODS[colour](after, before)
-    if float(geometry.scale_of(matrix)) < 1:
-        stack = torch.cat([before, after, detail.kept(before, after)], 1)
-        stack = geometry.put(stack, matrix, region)
-        before, after, share = stack.split([channels, channels, 1], 1)
-        share = share.clamp(0, 1)
-    else:
-        stack = geometry.put(torch.cat([before, after], 1), matrix, region)
-        before, after = stack.split([channels, channels], 1)
-        share = detail.kept(before, after)
-    change = (after - before) + (share - 1) * (original - before)
-    return _Patch(region, change[0], weight)
-
-
 def _paste(
-    result: Tensor, mask: Tensor, picture: Tensor, patches: list[_Patch], opacity: float
+    result: Tensor,
+    shown: Tensor,
+    picture: Tensor,
+    made: list[Patch],
+    settings: Settings,
+    mask: Tensor | None,
+    frame: int,
 ) -> None:
-    """Write overlapping patches into `result` (H, W, C) and `mask` (H, W)."""
-    region = patches[0].region
-    if len(patches) == 1:
-        change, weight = patches[0].change, patches[0].weight
-    else:
-        for patch in patches[1:]:
-            region = region.union(patch.region)
-        change, weight = _mix(region, patches)
+    """Write overlapping patches into `result` (H, W, C) and `shown` (H, W)."""
+    patch = made[0] if len(made) == 1 else _mix(made)
+    region, change, gain, weight = patch.region, patch.change, patch.gain, patch.weight
     rows, columns = region.slices()
-    weight = weight * opacity
+    show = settings.opacity
+    if mask is not None:
+        show = mask[frame, rows, columns] * show
+    if mask is not None or show < 1:
+        change, weight = change * show, weight * show
+        gain = gain if gain is None else gain * show
     channels = change.shape[0]
     source = picture[rows, columns, :channels]
-    blended = source.float() + (weight * change).permute(1, 2, 0)
-    touched = (weight > 0)[..., None]
-    part = result[rows, columns, :channels]
-    part.copy_(torch.where(touched, blended.clamp_(0, 1).to(source.dtype), source))
-    mask[rows, columns] = weight
+    touched = weight > 0
+    change = change.permute(1, 2, 0)
+    if gain is None:
+        blended = source.float() + change
+    else:
+        blended = torch.addcmul(change, source.float(), 1 + gain[..., None])
+    if settings.grain:
+        _regrain(blended, weight, touched, change, picture[..., :channels], region, settings, frame)
+    blended = blended.clamp_(0, 1).to(source.dtype)
+    result[rows, columns, :channels] = torch.where(touched[..., None], blended, source)
+    part = shown[rows, columns]
+    torch.maximum(part, weight, out=part)
 
 
-def _mix(region: geometry.Region, patches: list[_Patch]) -> tuple[Tensor, Tensor]:
-    """One change and weight for patches that overlap: each pixel follows the face it belongs to."""
-    first = patches[0].change
+def _mix(made: list[Patch]) -> Patch:
+    """One patch of several that overlap: each pixel follows the face it belongs to."""
+    region = made[0].region
+    for patch in made[1:]:
+        region = region.union(patch.region)
+    first = made[0].change
     total = first.new_zeros(region.height, region.width)
-    strongest = torch.zeros_like(total)
+    weight, gain = torch.zeros_like(total), torch.zeros_like(total)
     change = first.new_zeros(first.shape[0], region.height, region.width)
-    for patch in patches:
+    for patch in made:
         top, left = patch.region.top - region.top, patch.region.left - region.left
         rows = slice(top, top + patch.region.height)
         columns = slice(left, left + patch.region.width)
         say = patch.weight.pow(_RIVALRY)
         total[rows, columns] += say
         change[:, rows, columns] += say * patch.change
-        part = strongest[rows, columns]
+        if patch.gain is not None:
+            gain[rows, columns] += say * patch.gain
+        part = weight[rows, columns]
         torch.maximum(part, patch.weight, out=part)
-    return change / total.clamp(min=1e-12), strongest
+    total.clamp_(min=1e-12)
+    return Patch(region, change / total, gain / total, weight)
+
+
+def _regrain(blended, weight, touched, change, picture, region, settings: Settings, frame) -> None:
+    """Add to `blended` (h, w, C) the grain that its faces have lost."""
+    inside = weight > _INSIDE * settings.opacity
+    few = (slice(None, None, 4), slice(None, None, 4))
+    moved = float(change[few].abs().mean(2)[inside[few]].mean().nan_to_num())
+    if moved == 0:
+        return
+    height, width = picture.shape[:2]
+    reach = round(_AROUND * max(region.height, region.width))
+    wide = geometry.Region(
+        max(region.left - reach, 0),
+        max(region.top - reach, 0),
+        min(region.right + reach, width),
+        min(region.bottom + reach, height),
+    )
+    free = torch.ones(wide.height, wide.width, dtype=torch.bool, device=weight.device)
+    top, left = region.top - wide.top, region.left - wide.left
+    free[top : top + region.height, left : left + region.width] = ~touched
+    around = grains.spectrum(picture[wide.slices()], free)
+    roots = grains.lacking(around, grains.spectrum(blended, inside), settings.grain)
+    if roots is None:
+        return
+    noise = grains.synthesise(roots, region.height, region.width, settings.seed + frame)
+    # Where original and restored skin mix, so that both grains together are as strong as one.
+    share = (weight * (2 - weight)).sqrt() * min(moved / _CHANGED, 1.0)
+    blended.addcmul_(noise, share[..., None])

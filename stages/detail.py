@@ -16,15 +16,34 @@ from torch import Tensor
 #: Energy below which a band counts as empty: half an 8-bit step.
 _FLOOR = (0.5 / 255) ** 2
 
-_BAND = ((5, 5), (1.0, 1.0))
-_WINDOW = ((25, 25), (6.0, 6.0))
+#: Side of the cells on which band energies are compared, and the window over those cells.
+_CELL = 4
+_WINDOW = ((7, 7), (1.5, 1.5))
 
 
 def _band_energy(picture: Tensor) -> Tensor:
-    """Local energy of the finest octave, (N, 1, H, W)."""
-    grey = picture.mean(1, keepdim=True)
-    band = grey - blur(grey, *_BAND)
-    return blur(band.square(), *_WINDOW)
+    """Local energy of the finest octave, (N, 1, ceil(H / 4), ceil(W / 4))."""
+    plane = grey(picture)
+    band = plane - soften(soften(plane))
+    return blur(F.avg_pool2d(band.square_(), _CELL, ceil_mode=True), *_WINDOW)
+
+
+def grey(picture: Tensor) -> Tensor:
+    """(N, 1, H, W), the mean of the channels of (N, C, H, W); much faster than `mean`."""
+    if picture.shape[1] == 1:
+        return picture
+    total = picture[:, :1] + picture[:, 1:2]
+    for channel in range(2, picture.shape[1]):
+        total += picture[:, channel : channel + 1]
+    return total.div_(picture.shape[1])
+
+
+def soften(picture: Tensor) -> Tensor:
+    """(N, C, H, W) blurred by the binomial 1, 2, 1 along both axes; the border is replicated."""
+    wide = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    wide = (wide[..., :-2] + wide[..., 2:]).mul_(0.25).add_(wide[..., 1:-1], alpha=0.5)
+    rows = (wide[..., :-2, :] + wide[..., 2:, :]).mul_(0.25)
+    return rows.add_(wide[..., 1:-1, :], alpha=0.5)
 
 
 def blur(picture: Tensor, kernel: tuple[int, int], sigma: tuple[float, float]) -> Tensor:
@@ -41,7 +60,8 @@ def kept(before: Tensor, after: Tensor) -> Tensor:
         before, after: (N, C, H, W) at one resolution.
 
     Returns:
-        (N, 1, H, W) in [0, 1]: the local ratio of band amplitudes, 1 where nothing was taken away.
+        (N, 1, ceil(H / 4), ceil(W / 4)) in [0, 1], cells that cover the picture: the local ratio of
+        band amplitudes, 1 where nothing was taken away.
     """
     energy_before, energy_after = _band_energy(before), _band_energy(after)
     return ((energy_after + _FLOOR) / (energy_before + _FLOOR)).sqrt_().clamp_(max=1)
@@ -78,8 +98,7 @@ def return_to_size(full: Tensor, before: Tensor, after: Tensor) -> Tensor:
     if before.shape[-1] == size:
         return after
     back_before, back_after = scale(before, size), scale(after, size)
-    if before.shape[-1] < size:
-        share = scale(kept(before, after), size).clamp_(0, 1)
-    else:
-        share = kept(back_before, back_after)
+    shrunk = before.shape[-1] < size
+    share = kept(before, after) if shrunk else kept(back_before, back_after)
+    share = F.interpolate(share, size=(size, size), mode="bilinear", align_corners=False)
     return torch.addcmul(back_after, share, full - back_before)

@@ -1,0 +1,164 @@
+"""Grain: measured around a face, and given back to the skin a restorer has wiped clean.
+
+Grain is described by its cross spectrum: for each ring of frequencies how strong it is in red,
+green and blue, and how much they go together. What the face lacks of the spectrum around it is
+synthesised as noise of just that spectrum. More than film has is damage, not grain, and is not
+given back.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Side of the patches in which grain is measured, px of the picture, and their step on a face.
+_PATCH = 16
+
+#: Most patches looked at, the share of them, the flattest, that are used, and the fewest needed.
+_MOST, _FLATTEST, _FEWEST = 160, 0.4, 6
+
+#: First ring of frequencies that is grain, in cycles a patch; what is slower is shape and light.
+_SLOWEST = 2
+
+#: Deviation, in [0, 1], up to which noise is grain, and from which it is wholly damage: 5 and 10
+#: steps of 8 bits. Film of ISO 400 to 1600, scanned, lies below the first.
+_GRAIN, _DAMAGE = 5 / 255, 10 / 255
+
+#: Deviation that is not worth an addition: a quarter of a step of 8 bits.
+_LEAST = 0.25 / 255
+
+#: Share of the grain wanted from which a face has enough of its own.
+_ALIKE = 0.95
+
+#: Brightness beyond which grain is clipped and cannot be measured.
+_RANGE = (0.04, 0.96)
+
+#: Side of the tile of synthesised noise.
+_TILE = 256
+
+
+def spectrum(picture: Tensor, where: Tensor) -> Tensor | None:
+    """The cross spectrum of what is finest in the flattest parts of a picture.
+
+    Args:
+        picture: (H, W, C) in [0, 1].
+        where: (H, W) bool, pixels that may be looked at.
+
+    Returns:
+        (rings, C, C) mean power of each ring of frequencies, as variance a coefficient, or None
+        where too little is flat to tell.
+    """
+    patches = _patches(picture, where)
+    if patches is None:
+        return None
+    window = torch.hann_window(_PATCH, periodic=False, device=picture.device) + 0.05
+    window = window[:, None] * window
+    centred = patches - patches.mean((2, 3), keepdim=True)
+    waves = torch.fft.fft2(centred * (window / window.square().mean().sqrt())) / _PATCH
+    rings = _rings(_PATCH, _PATCH, picture.device)
+    count = int(rings.max()) + 1
+    cross = torch.einsum("nchw,ndhw->cdhw", waves, waves.conj()).real / len(patches)
+    sums = cross.new_zeros(*cross.shape[:2], count)
+    sums.index_add_(2, rings.flatten(), cross.flatten(2))
+    sizes = torch.bincount(rings.flatten(), minlength=count)
+    return (sums / sizes).permute(2, 0, 1)
+
+
+def deviation(cross: Tensor) -> float:
+    """Deviation of grain of this spectrum, in [0, 1], over the rings that are grain."""
+    rings = _rings(_PATCH, _PATCH, cross.device).flatten()
+    power = cross.diagonal(dim1=1, dim2=2).mean(1)[rings]
+    return float((power * (rings >= _SLOWEST)).mean().clamp(min=0).sqrt())
+
+
+def lacking(around: Tensor | None, inside: Tensor | None, strength: float) -> Tensor | None:
+    """What a face lacks of the grain around it.
+
+    Args:
+        around, inside: spectra; None where they could not be measured.
+        strength: 0 none to 1 all of it; above 1 what counts as damage is allowed for as well.
+
+    Returns:
+        (rings, C, C) square roots of the spectrum to add, or None where nothing is to be added.
+    """
+    if around is None or inside is None or strength == 0:
+        return None
+    found = deviation(around)
+    start, end = _GRAIN * max(strength, 1), _DAMAGE * max(strength, 1)
+    allowed = min(found, start) * min(max((end - found) / (end - start), 0.0), 1.0)
+    if found < _LEAST:
+        return None
+    if deviation(inside) > _ALIKE * allowed:
+        return None
+    missing = around * (allowed / found) ** 2 - inside
+    values, vectors = torch.linalg.eigh(missing)
+    values = values.clamp(min=0)
+    values[:_SLOWEST] = 0
+    roots = vectors @ torch.diag_embed(values.sqrt()) @ vectors.transpose(1, 2)
+    if deviation(roots @ roots) < _LEAST:
+        return None
+    return roots * min(strength, 1.0)
+
+
+def synthesise(roots: Tensor, height: int, width: int, seed: int) -> Tensor:
+    """Noise of a spectrum.
+
+    Args:
+        roots: from `lacking`.
+        height, width: pixels wanted; a tile of 256 without seams is repeated.
+        seed: the same seed gives the same noise.
+
+    Returns:
+        (height, width, C), mean 0.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    channels = roots.shape[1]
+    white = torch.randn(channels, _TILE, _TILE, generator=generator).to(roots.device)
+    rings = _ring_places(_TILE, _TILE, roots.device)[:, : _TILE // 2 + 1]
+    low = rings.floor().long().clamp(max=len(roots) - 1)
+    high = (low + 1).clamp(max=len(roots) - 1)
+    share = (rings - low).clamp(0, 1)[..., None, None]
+    filters = roots[low] * (1 - share) + roots[high] * share
+    waves = torch.einsum("hwcd,dhw->chw", filters.to(torch.complex64), torch.fft.rfft2(white))
+    tile = torch.fft.irfft2(waves, (_TILE, _TILE)).permute(1, 2, 0)
+    down, right = -(-height // _TILE), -(-width // _TILE)
+    return tile.repeat(down, right, 1)[:height, :width]
+
+
+def _patches(picture: Tensor, where: Tensor) -> Tensor | None:
+    """(N, C, 16, 16) flat patches that lie wholly in `where`, or None."""
+    height, width = where.shape
+    if min(height, width) < _PATCH:
+        return None
+    step = max(_PATCH // 2, round(math.sqrt(height * width / (4 * _MOST))))
+    free = where.unfold(0, _PATCH, step).unfold(1, _PATCH, step).flatten(2).all(2)
+    tops, lefts = free.nonzero(as_tuple=True)
+    if len(tops) < _FEWEST:
+        return None
+    if len(tops) > _MOST:
+        chosen = torch.linspace(0, len(tops) - 1, _MOST).long()
+        tops, lefts = tops[chosen], lefts[chosen]
+    windows = picture.unfold(0, _PATCH, step).unfold(1, _PATCH, step)
+    patches = windows[tops, lefts].float()
+    grey = patches.mean(1)
+    usable = (grey.mean((1, 2)) > _RANGE[0]) & (grey.mean((1, 2)) < _RANGE[1])
+    patches, grey = patches[usable], grey[usable]
+    if len(patches) < _FEWEST:
+        return None
+    # Means of quarters hold what is shape and hardly any grain, so choosing by them takes no side.
+    shape = F.avg_pool2d(grey[:, None], _PATCH // 2).flatten(1).var(1)
+    kept = max(int(len(patches) * _FLATTEST), _FEWEST)
+    return patches[shape.argsort()[:kept]]
+
+
+def _ring_places(height: int, width: int, device: torch.device) -> Tensor:
+    """(h, w) frequency of each coefficient of fft2, in cycles a patch."""
+    y, x = (torch.fft.fftfreq(side, device=device) * _PATCH for side in (height, width))
+    return (y[:, None].square() + x.square()).sqrt()
+
+
+def _rings(height: int, width: int, device: torch.device) -> Tensor:
+    return _ring_places(height, width, device).round().long()

@@ -1,0 +1,262 @@
+"""Patches: what one restored crop adds to its picture, and how much of it counts.
+
+All decisions are made in the crop, at the size the face has in the picture; see `placing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import artefacts, colour, detail, geometry, masks, placing, seams, sharpness
+from .faces import Face
+from .host import Host
+
+#: Findings that make the fine detail of an original worthless.
+_SPOILING = ("blur", "motion", "resolution", "pixelation", "noise", "jpeg", "missing")
+
+#: Side at which tones and features are compared.
+_SMALL = 128
+
+#: Cells a side by which the shown part of a crop is bounded.
+_BOUNDS = 64
+
+#: Gain of sharpness that is worth a line.
+_TOLD = 0.15
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How faces are put back; see `blend`."""
+
+    feather: float = 0.3
+    colour: str = "match"
+    opacity: float = 1.0
+    shape: str = "oval"
+    parts: tuple[str, ...] = masks.PARTS
+    parser: str | None = None
+    join: str = "multi-band"
+    grain: float = 1.0
+    sharpness: str = "match"
+    tone: str = "keep"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The picture p of `region` becomes p + gain * p + change where weight is above 0.
+
+    change: (C, h, w). gain: (h, w), at most 0, how much of the picture's own detail goes, or None.
+    weight: (h, w) in [0, 1], how much of the face shows.
+    """
+
+    region: geometry.Region
+    change: Tensor
+    gain: Tensor | None
+    weight: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A face in its crop: original and restored (1, C, s, s), s at most the crop's side `size`, and
+    the matrix (2, 3) from the picture to a crop of side `size`."""
+
+    before: Tensor
+    after: Tensor
+    matrix: Tensor
+    size: int
+    patterned: bool
+
+    @cached_property
+    def small(self) -> tuple[Tensor, Tensor]:
+        """Original and restored, reduced to the side at which tones and features are compared."""
+        side = min(_SMALL, self.before.shape[-1])
+        return detail.scale(self.before, side), detail.scale(self.after, side)
+
+
+def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
+    """The original and the restored crop of a face at the size at which they are compared.
+
+    Args:
+        picture: (H, W, C), C 1 or 3. crop: (S, S, C or 3). matrix: (2, 3) of Crop.matrix.
+
+    Raises:
+        ValueError: crops of other channels.
+    """
+    size = crop.shape[0]
+    matrix = geometry.resized(matrix, face.crop.size, size)
+    before = geometry.cut(picture, matrix, size)
+    after = geometry.planes(crop.to(picture.device))
+    channels = before.shape[1]
+    if channels == 1 and after.shape[1] == 3:
+        after = colour.luma(after)
+    elif after.shape[1] != channels:
+        raise ValueError(f"crops have {after.shape[1]} channels, the picture has {channels}")
+    patterned = False
+    side = placing.working_side(matrix, size)
+    if side == size:
+        after, patterned = artefacts.unpattern(before, after)
+    else:
+        before, after = detail.scale(before, side), detail.scale(after, side)
+    return View(before, after, matrix, size, patterned)
+
+
+def tone_of(seen: View, weight: Tensor, method: str) -> colour.Tone | None:
+    """The tone that a view asks for, compared where `weight` (1, 1, g, g) is."""
+    before, after = (colour.thumbnail(picture) for picture in seen.small)
+    return colour.fit(method, after, before, colour.thumbnail(weight).clamp(0, 1))
+
+
+def make(
+    seen: View,
+    face: Face,
+    region: geometry.Region,
+    settings: Settings,
+    tone: Callable[[View, Tensor], colour.Tone | None],
+    host: Host | None,
+    say: Callable[[str], None],
+) -> Patch:
+    """The patch of one face.
+
+    Args:
+        seen: from `view`. region: the pixels it covers.
+        tone: gives the tone for a view and the weight of its skin.
+        say: told what a person should know of this face.
+    """
+    before, after, side = seen.before, seen.after, seen.before.shape[-1]
+    parts = skin = None
+    if settings.parser:
+        parts, skin = masks.parsed(before, after, settings.parts, settings.parser, host or Host())
+    ramp = masks.ramp(face, seen.matrix, seen.size, settings.feather, settings.shape, parts)
+    ramp = ramp.to(before.device)
+    region = _shown(ramp, seen, region)
+    at = placing.sampling(seen.matrix, seen.size, region, before.device)
+    gain, maps = None, [seams.weight(ramp)]
+    if torch.equal(before, after) and settings.sharpness != "more":
+        change = before.new_zeros(1).expand(before.shape[1], region.height, region.width)
+    else:
+        weight = ramp if skin is None or float(skin.sum()) < 64 else skin
+        full = _change(seen, face, ramp, weight, settings, tone, say)
+        joined = _join(before, full, ramp, settings, say)
+        gain = _lost(before, before + full, ramp, seen, face, settings)
+        if gain is not None:
+            maps.append(gain)
+            joined = joined - F.interpolate(gain, (side, side), mode="bilinear") * before
+        change = placing.lay(joined, at, region)
+    laid = placing.lay(torch.cat(maps, 1), at, region, smooth=True)
+    # Where all samples are 1 their weighted mean may miss it by a rounding.
+    shown = (laid[0] * (1 + 1e-5)).clamp_(max=1)
+    return Patch(region, change, laid[1] if gain is not None else None, shown)
+
+
+def _shown(ramp: Tensor, seen: View, region: geometry.Region) -> geometry.Region:
+    """The part of a region in which the ramp is above 0."""
+    side = min(_BOUNDS, ramp.shape[-1])
+    cells = F.adaptive_max_pool2d(ramp, side)[0, 0] > 0
+    y, x = cells.nonzero().cpu().unbind(1)
+    if not len(x):
+        return region
+    # One cell more on each side for what the sampling of the ramp spreads.
+    cell = seen.size / side
+    corners = torch.cat([torch.stack([x + dx, y + dy], -1) for dx in (-1, 2) for dy in (-1, 2)])
+    at = geometry.transform(geometry.invert(seen.matrix), corners * cell - 0.5)
+    left, top = (at.amin(0).floor()).int().tolist()
+    right, bottom = (at.amax(0).ceil() + 1).int().tolist()
+    inner = geometry.Region(
+        max(left, region.left),
+        max(top, region.top),
+        min(right, region.right),
+        min(bottom, region.bottom),
+    )
+    return region if inner.empty else inner
+
+
+def _change(seen, face, ramp, weight, settings, tone, say) -> Tensor:
+    """What is added to the original at full weight: restored, in tone, in sharpness."""
+    before, side = seen.before, seen.before.shape[-1]
+    small_before, small_after = seen.small
+    inside = detail.scale(ramp, small_before.shape[-1])
+    changed = float(((small_after - small_before).abs() * inside).sum() / 3 / inside.sum())
+    after, gain = sharpness.sharpen(before, seen.after, ramp, settings.sharpness, changed)
+    if settings.sharpness == "match" and abs(gain - 1) > _TOLD:
+        say(f"{'softened' if gain < 1 else 'sharpened'} to what is around it")
+    if seen.patterned:
+        say("the model left a chequerboard pattern: taken out")
+    low = None
+    moved = colour.shift(tone(seen, weight), colour.thumbnail(small_after))
+    if moved is not None:
+        low = detail.scale(moved, small_after.shape[-1])
+        small_after = small_after + low
+    curve = None
+    if settings.colour != "none" and settings.tone != "free":
+        curve = colour.tone_curve(colour.thumbnail(small_before))
+    if curve is None and before.shape[1] == 3 and settings.colour != "none":
+        hue, names = artefacts.hues(face, seen.matrix, seen.size, small_after, small_before)
+        if hue is not None:
+            low = hue if low is None else low + hue
+            say(f"the colour of the {' and the '.join(names)} had shifted: brought back")
+    _look(seen, face, settings, say)
+    if low is not None:
+        # Nothing in it is finer than the thumbnail, so straight lines between are enough.
+        after = after + F.interpolate(low, (side, side), mode="bilinear", align_corners=False)
+    if curve is None:
+        return after - before
+    if settings.tone == "keep":
+        return colour.on_curve(before, after, curve)
+    return colour.luma(after).expand_as(before) - before
+
+
+def _look(seen: View, face: Face, settings: Settings, say) -> None:
+    """Lines on what cannot be mended here."""
+    moved = artefacts.brows_moved(face, seen.matrix, seen.size, *seen.small)
+    if moved and settings.opacity < 1:
+        percent = abs(moved) * 100
+        say(f"brows or glasses moved by {percent:.0f} % of the crop: at this opacity both show")
+    elif moved:
+        percent = abs(moved) * 100
+        say(f"brows or glasses moved by {percent:.0f} % of the crop: look for double frames")
+    if artefacts.gaze_parted(face, seen.matrix, seen.size, *seen.small):
+        say("the restored eyes look in different directions; try more fidelity or another model")
+
+
+def _join(before: Tensor, change: Tensor, ramp: Tensor, settings: Settings, say) -> Tensor:
+    joined = seams.JOINS[settings.join](change, ramp)
+    steep = artefacts.rim(before, joined, ramp)
+    if not artefacts.too_steep(steep):
+        return joined
+    if settings.join != "gradient":
+        other = seams.gradient(change, ramp)
+        less = artefacts.rim(before, other, ramp)
+        if less < steep:
+            joined, steep = other, less
+            say("its rim would have shown: joined by gradients instead")
+    if artefacts.too_steep(steep):
+        say(f"its rim is {steep:.1f} times as steep as the picture there; try a wider feather")
+    return joined
+
+
+def _lost(before, after, ramp, seen: View, face: Face, settings: Settings) -> Tensor | None:
+    """How much of the picture's own finest detail goes, (1, 1, g, g) in [-1, 0], or None."""
+    share = detail.kept(before, after)
+    trust = _trust(face)
+    if trust is not None and float(geometry.scale_of(seen.matrix)) < 1:
+        trust = F.interpolate(trust.to(share), share.shape[-2:], mode="bilinear")
+        share = share.lerp(torch.ones_like(share), trust)
+    if float(share.min()) > 1 - 1e-4:
+        return None
+    fine = seams.finest(ramp, settings.join)
+    return F.interpolate(share - 1, fine.shape[-2:], mode="bilinear") * fine
+
+
+def _trust(face: Face) -> Tensor | None:
+    """How real the fine detail of an original is by its findings, (1, 1, 32, 32) in [0, 1]."""
+    found = face.degradation
+    if found is None or found.face < 0.5:
+        return None
+    spoilt = max((f.severity for f in found.found() if f.kind in _SPOILING), default=0.0)
+    return ((1 - spoilt) * (1 - found.where).clamp(0, 1))[None, None]

@@ -1,0 +1,79 @@
+"""Crops on the picture's grid: the size to work at, and how a result gets under the pixels.
+
+Everything about a face is decided in its crop, which is small; only what comes of it is brought to
+the picture. A face larger than its crop is turned upright at the crop's own density and enlarged
+from there by separable filters, which is several times cheaper than sampling every pixel of it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import geometry
+
+#: Picture pixels per crop pixel from which turning and enlarging are done one after the other.
+_ENLARGED = 1.3
+
+#: Working sides are multiples of this, so that they can be halved; no face is worked at fewer.
+_STEP, _LEAST = 16, 32
+
+
+def working_side(matrix: Tensor, size: int) -> int:
+    """The side at which a crop carries what its place in the picture can show, at most `size`.
+
+    Args:
+        matrix: (2, 3), picture to crop.
+        size: side of the crop in pixels.
+    """
+    density = float(geometry.scale_of(matrix))
+    if density <= 1:
+        return size
+    side = math.ceil(size / density / _STEP) * _STEP
+    return min(max(side, _LEAST), size)
+
+
+def sampling(matrix: Tensor, size: int, region: geometry.Region, device: torch.device) -> Tensor:
+    """Where in the crop the pixels of a region lie, or cells of them if the crop is coarser.
+
+    Args:
+        matrix: (2, 3), picture to crop.
+        size: side of the crop that `matrix` leads to; the result fits that crop at any side.
+        region: pixels of the picture.
+
+    Returns:
+        (1, h, w, 2) coordinates for grid_sample, over pixel areas (align_corners=False).
+    """
+    pitch = 1 / float(geometry.scale_of(matrix))
+    pitch = pitch if pitch > _ENLARGED else 1.0
+    rows, columns = (math.ceil(side / pitch) for side in (region.height, region.width))
+    y = region.top - 0.5 + (torch.arange(rows) + 0.5) * (region.height / rows)
+    x = region.left - 0.5 + (torch.arange(columns) + 0.5) * (region.width / columns)
+    across, down, shift = (matrix * (2 / size)).unbind(1)
+    shift = shift + 1 / size - 1
+    at = x[:, None] * across + (y[:, None, None] * down + shift)
+    return at[None].to(device)
+
+
+def lay(stack: Tensor, at: Tensor, region: geometry.Region, *, smooth: bool = False) -> Tensor:
+    """Bring maps of a crop to the pixels of a region of the picture.
+
+    Args:
+        stack: (1, C, s, s), the crop at any side.
+        at: from `sampling`, for this region.
+        smooth: the maps hold nothing fine, bilinear sampling is enough for them.
+
+    Returns:
+        (C, region.height, region.width); 0 beyond the crop.
+    """
+    laid = geometry.resample(stack, at, "bilinear" if smooth else "bicubic", "zeros")
+    size = (region.height, region.width)
+    if laid.shape[-2:] == size:
+        return laid[0]
+    if smooth:
+        return F.interpolate(laid, size=size, mode="bilinear", align_corners=False)[0]
+    # antialias changes nothing when enlarging, but takes the separable path.
+    return F.interpolate(laid, size=size, mode="bicubic", antialias=True, align_corners=False)[0]
