@@ -232,7 +232,7 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
         model = stock.generator or BUILT_IN_MODEL
         if not stock.generator:
             free = " that may be used commercially" if stock.commercial_only else ""
-            reason += f", but no generative model{free} is on disk: built-in restorer"
+            reason += f"; no generative model{free} is on disk"
     ways = {
         INPAINT: stock.inpainter,
         DENOISE: None if model == BUILT_IN_MODEL else BUILT_IN_MODEL,
