@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-#: Weight of the damaged copies beside the clean faces, of the neighbourhood, and of the maps at the
-#: start; these count for nothing once HINTS of the time is over.
-DAMAGED, NEIGHBOURS, MAPS, HINTS = 0.7, 0.3, 1.0, 0.6
+#: Weight of the neighbourhood beside each face's own embedding, and of the maps at the start; these
+#: count for nothing once HINTS of the time is over.
+NEIGHBOURS, MAPS, HINTS = 0.3, 1.0, 0.6
 
 #: Faces among which the student has to find the same neighbours as the teacher, and how sharply.
 KEPT, TEMPERATURE = 768, 0.1
@@ -117,7 +117,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/identity"))
     parser.add_argument("--minutes", type=float, default=70)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--batch", type=int, default=8, help="faces, each clean and damaged")
+    parser.add_argument("--batch", type=int, default=12, help="clean faces a step")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="checkpoint of another run to start from")
@@ -165,18 +165,21 @@ def main() -> None:
     while (now := spent + time.monotonic() - begun) < total:
         for group in optimiser.param_groups:
             group["lr"] = rate(now / total, options.rate)
-        views, wanted, *maps = next(batches)
-        both = views.transpose(0, 1).flatten(0, 1).float() / 127.5 - 1
+        views, copied, wanted, *maps = next(batches)
+        both = torch.cat([views[:, 0], views[copied, 1]]).float() / 127.5 - 1
         own = network.maps(both.contiguous(memory_format=torch.channels_last))
-        clean, damaged = network.embed(own[-1]).chunk(2)
+        clean, damaged = network.embed(own[-1]).tensor_split([len(views)])
         recent.append(wanted)
         others = torch.cat([*recent])
         parts = [
             1 - (clean * wanted).sum(1).mean(),
-            1 - (damaged * wanted).sum(1).mean(),
-            neighbourhood(clean, wanted, others) + DAMAGED * neighbourhood(damaged, wanted, others),
+            (1 - (damaged * wanted[copied]).sum(1)).sum() / max(len(damaged), 1),
+            neighbourhood(
+                torch.cat([clean, damaged]), torch.cat([wanted, wanted[copied]]), others
+            ),
         ]
-        loss = parts[0] + DAMAGED * parts[1] + NEIGHBOURS * parts[2]
+        share = len(damaged) / len(both)
+        loss = (1 - share) * parts[0] + share * parts[1] + NEIGHBOURS * parts[2]
         if (help_left := 1 - now / total / HINTS) > 0:
             few = len(views)
             parts.append(hints(heads, [part[:few] for part in own], [p.float() for p in maps]))

@@ -32,6 +32,10 @@ SIZE, SIDE = 256, 112
 #: How often each strength is drawn for the damaged copy.
 MIXTURE = {"light": 0.4, "medium": 0.45, "heavy": 0.15}
 
+#: Share of the faces of which there is a damaged copy: clean faces teach who is who, and damage is
+#: learnt to be overlooked long before that.
+COPIES = 0.4
+
 #: Residual sums of the teacher whose maps the student's stages are to predict: the last at 28, 14
 #: and 7 px; and their channels.
 SUMS, CHANNELS = (3, 9, 11), (64, 128, 128)
@@ -105,7 +109,10 @@ def _loose(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 class Pairs(IterableDataset):
-    """Endless (views, embedding, maps...): views (2, 3, 112, 112) uint8, clean and damaged."""
+    """Endless (views, copied, embedding, maps...).
+
+    views: (2, 3, 112, 112) uint8, clean and damaged; copied: whether there is a damaged one.
+    """
 
     def __init__(self, folder: Path, seed: int):
         self.folder, self.seed = folder, seed
@@ -121,15 +128,17 @@ class Pairs(IterableDataset):
         rng = np.random.default_rng([self.seed, int(time.time())])
         while True:
             clean = self.person(rng)
-            strength = str(rng.choice(list(MIXTURE), p=[*MIXTURE.values()]))
-            damaged, _ = degrade(clean, rng, strength)
             wide = rng.random() < 0.35
             sharp = self.view(clean, rng, 3.0 if wide else 1.0)
-            spoiled = self.view(damaged, rng, 1.0)
+            copied, spoiled = rng.random() < COPIES, np.zeros_like(sharp)
+            if copied:
+                strength = str(rng.choice(list(MIXTURE), p=[*MIXTURE.values()]))
+                spoiled = self.view(degrade(clean, rng, strength)[0], rng, 1.0)
             embedding, *maps = teacher(sharp)
             views = np.stack([sharp, spoiled]).transpose(0, 3, 1, 2)
             yield (
                 torch.from_numpy(np.ascontiguousarray(views)),
+                torch.tensor(copied),
                 torch.from_numpy(embedding),
                 *(torch.from_numpy(part.astype(np.float16)) for part in maps),
             )
