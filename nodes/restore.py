@@ -125,6 +125,18 @@ class Restore(io.ComfyNode):
                     ),
                     **ADVANCED,
                 ),
+                io.Boolean.Input(
+                    "colourise",
+                    default=False,
+                    label_on="colour grey faces",
+                    label_off="keep grey and brown",
+                    tooltip=(
+                        "Lets auto turn grey and brown faces to colour, if a model for it is on "
+                        "disk. The colours are a guess; set colour of Blend Faces Back to none so "
+                        "that they stay."
+                    ),
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -152,6 +164,7 @@ class Restore(io.ComfyNode):
         seed,
         steps,
         commercial_only,
+        colourise=False,
         faces=None,
         missing=None,
     ) -> io.NodeOutput:
@@ -166,6 +179,7 @@ class Restore(io.ComfyNode):
             steps=steps or None,
             missing=missing,
             commercial_only=commercial_only,
+            colourise=colourise,
             faces=faces,
             host=ComfyHost(),
         )
