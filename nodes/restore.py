@@ -128,6 +128,7 @@ class Restore(io.ComfyNode):
                 io.Boolean.Input(
                     "colourise",
                     default=False,
+                    optional=True,
                     label_on="colour grey faces",
                     label_off="keep grey and brown",
                     tooltip=(
