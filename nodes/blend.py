@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from ..stages.blend import blend
-from ..stages.colour import METHODS
+from ..stages.colour import METHODS, TONES
+from ..stages.masks import PARTS, SHAPES
+from ..stages.seams import JOINS
+from ..stages.sharpness import MODES
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
+from .choices import parsers
 from .host import ComfyHost, to_intermediate
+from .metadata import keep, told
+from .ui import compare, picture_pairs
 
 
 class Blend(io.ComfyNode):
@@ -66,10 +72,130 @@ class Blend(io.ComfyNode):
                     options=list(METHODS),
                     default="match",
                     tooltip=(
-                        "match: the face keeps the tones it had, so that it fits the picture "
-                        "around it. none: the crop's own tones, for crops that were meant to "
-                        "change colour."
+                        "How the face keeps the tones it had. match: mean and contrast, right for "
+                        "most pictures. covariance: the balance of colours as well, for casts. "
+                        "wavelet: everything but detail, closest to the original. none: the "
+                        "crop's own tones, for crops that were meant to change colour."
                     ),
+                    **ADVANCED,
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip=(
+                        "Faces change only where this mask of the picture is white. Use it to "
+                        "keep a hand, a microphone or a tattoo as it is."
+                    ),
+                ),
+                io.Image.Input(
+                    "upscaled",
+                    optional=True,
+                    tooltip=(
+                        "The same pictures made larger by any node, by any factor. The faces are "
+                        "put into these instead, at their size."
+                    ),
+                ),
+                io.Mask.Input(
+                    "damage",
+                    optional=True,
+                    tooltip=(
+                        "White on scratches and holes of an old photo, such as the damage mask of "
+                        "Estimate Face Damage. They are filled from their surroundings first, and "
+                        "the mask that comes out holds them too. A hole that took an eye or a "
+                        "mouth needs an inpainting model instead."
+                    ),
+                ),
+                io.Float.Input(
+                    "grain",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.1,
+                    optional=True,
+                    tooltip=(
+                        "How much of the grain around a face is given back where the restorer "
+                        "wiped it off. 1 matches it; noise too strong to be grain is left out, "
+                        "above 1 it is matched as well. 0 adds none."
+                    ),
+                ),
+                io.Combo.Input(
+                    "sharpness",
+                    options=list(MODES),
+                    default="match",
+                    optional=True,
+                    tooltip=(
+                        "match: as sharp as what surrounds the face, never softer than it was. "
+                        "as is: what the restorer gave. more: sharpened, which also shows its "
+                        "mistakes."
+                    ),
+                    **ADVANCED,
+                ),
+                io.Combo.Input(
+                    "shape",
+                    options=list(SHAPES),
+                    default="oval",
+                    optional=True,
+                    tooltip=(
+                        "What bounds a face. oval: fits all. hull: its landmarks, if Align Faces "
+                        "was given a landmark model. parsed: the parts named below, seen by a "
+                        "parser in the original and in the restored face, so that hands and hair "
+                        "over it stay. all: only where the others agree."
+                    ),
+                    **ADVANCED,
+                ),
+                io.String.Input(
+                    "parts",
+                    default=", ".join(PARTS),
+                    optional=True,
+                    tooltip=(
+                        "What a parsed mask holds: skin, brows, eyes, nose, lips, ears, glasses, "
+                        "hair, hat, neck, cloth. What is not named is left as it was."
+                    ),
+                    **ADVANCED,
+                ),
+                io.Combo.Input(
+                    "parser",
+                    options=parsers(),
+                    default="auto",
+                    optional=True,
+                    tooltip=(
+                        "Who tells skin from hair for parsed masks. auto: the first that is on "
+                        "disk, the oval if there is none. A name downloads that parser once."
+                    ),
+                    **ADVANCED,
+                ),
+                io.Combo.Input(
+                    "join",
+                    options=list(JOINS),
+                    default="multi-band",
+                    optional=True,
+                    tooltip=(
+                        "multi-band: tones fade widely and detail at once, the least visible. "
+                        "feather: everything fades alike, the cheapest. gradient: keeps the "
+                        "picture's light at the rim, for hard shadows across a face."
+                    ),
+                    **ADVANCED,
+                ),
+                io.Combo.Input(
+                    "tone",
+                    options=list(TONES),
+                    default="keep",
+                    optional=True,
+                    tooltip=(
+                        "For grey and sepia pictures. keep: the face gets the picture's one tone. "
+                        "neutral: the face becomes grey. free: the colours of the crop, for "
+                        "models that colourise (with the colour setting none)."
+                    ),
+                    **ADVANCED,
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**32 - 1,
+                    optional=True,
+                    control_after_generate=False,
+                    tooltip="Fixes the grain that is added: the same seed gives the same grain.",
                     **ADVANCED,
                 ),
             ],
@@ -90,6 +216,7 @@ class Blend(io.ComfyNode):
                     tooltip="What was done, and what to look at: one line each.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -98,19 +225,26 @@ class Blend(io.ComfyNode):
         return ["crops"] if crops is None and len(faces) and opacity > 0 else []
 
     @classmethod
-    def execute(cls, image, faces, opacity, feather, colour, crops=None) -> io.NodeOutput:
+    def execute(
+        cls, image, faces, opacity, crops=None, upscaled=None, parts="", **settings
+    ) -> io.NodeOutput:
         """Blend; the pictures keep their dtype so that untouched pixels stay equal."""
         notes: list[str] = []
+        named = tuple(part.strip().lower() for part in parts.split(",") if part.strip())
         result, mask = blend(
             image,
             crops,
             faces,
-            feather=feather,
-            colour=colour,
             opacity=opacity,
+            upscaled=upscaled,
+            parts=named or PARTS,
             notes=notes,
             host=ComfyHost(),
+            **settings,
         )
+        ui = compare(picture_pairs(image, result, faces))
+        keep(cls, faces)
+        report = told(faces, notes)
         return io.NodeOutput(
-            to_intermediate(result, result.dtype), to_intermediate(mask), "\n".join(notes)
+            to_intermediate(result, result.dtype), to_intermediate(mask), report, ui=ui
         )

@@ -7,6 +7,7 @@ from collections.abc import Container
 from ..models import loader, zoo
 from ..stages.finders import FINDERS
 from ..stages.landmarks import VIEWS
+from ..stages.parsing import CHANNELS
 from ..stages.restore import KINDS
 
 
@@ -27,6 +28,11 @@ def detectors() -> list[str]:
 def landmark_models() -> list[str]:
     """Every landmark network that LandmarkAlign knows how to read."""
     return _names(("landmarks",), VIEWS)
+
+
+def parsers() -> list[str]:
+    """`auto` and every parser whose classes have names."""
+    return ["auto", *_names(("parser",), CHANNELS)]
 
 
 def _names(kinds: Container[str], architectures: Container[str]) -> list[str]:

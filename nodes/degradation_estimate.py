@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..stages.advice import advise
+from ..stages.fill import missing
 from ..stages.findings_text import shortened
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
 from .host import ComfyHost, show_text, to_intermediate
@@ -74,6 +75,13 @@ class DegradationEstimate(io.ComfyNode):
                         "little to yellow for much; missing parts are outlined in blue."
                     ),
                 ),
+                io.Mask.Output(
+                    display_name="damage mask",
+                    tooltip=(
+                        "Scratches and holes found in the faces, on the whole picture: for the "
+                        "damage input of Blend Faces Back or any inpainting node."
+                    ),
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -86,5 +94,9 @@ class DegradationEstimate(io.ComfyNode):
         show_text(cls, shortened(advice.report))
         heat_map = advice.heat_map if len(faces) else crops[..., :3]
         return io.NodeOutput(
-            advice.faces, advice.severity, advice.report, to_intermediate(heat_map)
+            advice.faces,
+            advice.severity,
+            advice.report,
+            to_intermediate(heat_map),
+            to_intermediate(missing(advice.faces)),
         )
