@@ -107,7 +107,7 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
     )
     lap("restore")
     # A crop that was left as it is would still be resampled on its way back.
-    worked = [index for index, plan in enumerate(restored.plans) if plan.models]
+    worked = [index for index, plan in enumerate(restored.plans) if plan.works]
     result, mask = blend(
         image,
         restored.crops[worked],

@@ -63,6 +63,7 @@ def _face(face: Face, plan: Plan, found: Degradation | None, seed: int) -> dict:
         "score": round(face.score, 4),
         "model": plan.model,
         "models": list(plan.models),
+        "filled": plan.fill,
         "fidelity": round(plan.fidelity, 4),
         "strength": round(plan.strength, 4),
         "seed": seed,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..models import zoo
@@ -15,6 +16,7 @@ from .batch import check_crops
 from .colour import luma
 from .degradation_estimate import Degradation
 from .faces import Faces
+from .fill import fill
 from .findings_text import names, sentence
 from .host import Host
 from .rebuild import RestoreError, anchored, as_holes, rebuild
@@ -195,18 +197,18 @@ def _decide(
     holes: Tensor | None,
     stock: strategy.Stock,
     colourise: bool,
-) -> tuple[list[Plan], Tensor | None]:
+) -> tuple[list[Plan], Tensor]:
     """The plan of each face, and all there is to fill: what the user says and what was found."""
     size = full.shape[-1]
     plans = [strategy.plan(one, size, stock, colourise=colourise) for one in degradations]
-    done = "filled where masked" if stock.inpainter else "no inpainting model on disk for the mask"
     for index, plan in enumerate(plans):
         if holes is not None and holes[index].any():
-            reason = f"{plan.reason}; {done}"
-            plans[index] = replace(plan, inpainter=stock.inpainter or "", reason=reason)
-    if not stock.inpainter:
-        return plans, None
-    found = as_holes(torch.stack([one.missing for one in degradations]), full)
+            reason = f"{plan.reason}; filled where masked"
+            way = stock.inpainter or ""
+            plans[index] = replace(plan, inpainter=way, fill=not way, reason=reason)
+    # Scratches are thin: their map is widened by one of its cells to hold all of them.
+    found = torch.stack([one.missing for one in degradations])[:, None]
+    found = as_holes(F.max_pool2d(found, 3, 1, 1), full)
     present = torch.tensor([one.finding("missing").present for one in degradations])
     found = found * present.to(full).view(-1, 1, 1, 1)
     return plans, found if holes is None else torch.maximum(found, holes)
@@ -227,6 +229,10 @@ def _follow(
 ) -> Tensor:
     """Crops (N, 3, S, S) after all steps of their plans, the faces of one model together."""
     result = full.clone()
+    for index, plan in enumerate(plans):
+        if plan.fill:
+            picture, mask = full[index].permute(1, 2, 0), holes[index, 0]
+            result[index] = fill(picture, mask, seed=seed).permute(2, 0, 1)
     for step in ("inpainter", "denoiser", "model", "colorizer"):
         groups: dict[tuple[str, float], list[int]] = {}
         for index, plan in enumerate(plans):
@@ -245,15 +251,17 @@ def _follow(
                 holes=None if holes is None else holes[members],
             )
     for index, plan in enumerate(plans):
-        if plan.models and plan.strength < 1:
+        if plan.works and plan.strength < 1:
             result[index] = torch.lerp(full[index], result[index], plan.strength)
     return result
 
 
 def _summary(plans: Sequence[Plan]) -> str:
     """One line on all faces: how many were left as they are, how many each model restored."""
-    count, left = len(plans), sum(not plan.models for plan in plans)
+    count, left = len(plans), sum(not plan.works for plan in plans)
     parts = [f"{left} left as {'it is' if left == 1 else 'they are'}"] if left else []
     for name, members in Counter(plan.models for plan in plans if plan.models).items():
         parts.append(f"{members} restored with {' and '.join(zoo.card(n).title for n in name)}")
+    if filled := sum(plan.works and not plan.models for plan in plans):
+        parts.append(f"{filled} filled from what is around its holes")
     return f"{count} face{'s' * (count > 1)}: {', '.join(parts)}"

@@ -136,7 +136,7 @@ ASIDES: tuple[Aside, ...] = (
     Aside(
         (Bound("missing", low=0.004),), INPAINT,
         "missing parts filled first by {model}",
-        "missing parts left to the restorer, as no inpainting model is on disk",
+        "missing parts filled from what is around them, as no inpainting model is on disk",
     ),
     Aside((Bound("noise", low=14.0),), DENOISE, "noise taken away first by {model}"),
     Aside(
@@ -168,8 +168,9 @@ class Plan:
 
     model: a restorer of the zoo, "" for none. fidelity, strength: as `restore` takes them.
     inpainter, denoiser: models that work before it, "" for none. colorizer: one that works after.
+    fill: whether missing parts are filled from what is around them, for want of an inpainter.
     grain: deviation of the noise that Blend may give back, of 255; 0 for none. reason: what a
-    person reads. The face stays as it is, bit for bit, if no model is named.
+    person reads.
     """
 
     model: str
@@ -179,7 +180,13 @@ class Plan:
     inpainter: str = ""
     denoiser: str = ""
     colorizer: str = ""
+    fill: bool = False
     grain: float = 0.0
+
+    @property
+    def works(self) -> bool:
+        """Whether anything is done; if not, the face stays as it is, bit for bit."""
+        return self.fill or bool(self.models)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -244,10 +251,12 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
     if not model:
         skipped |= {INPAINT, DENOISE, GRAIN}
     steps: dict[str, str] = {}
+    fill = False
     for row in ASIDES:
         if row.step in skipped or not _fits(row, degradation, size):
             continue
         way = ways[row.step]
+        fill |= row.step == INPAINT and way is None
         if way is not None:
             steps[row.step] = way
         words = row.undone if way is None else row.done
@@ -261,6 +270,7 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
         inpainter=steps.get(INPAINT, ""),
         denoiser=steps.get(DENOISE, ""),
         colorizer=steps.get(COLOURISE, ""),
+        fill=fill,
         grain=degradation.finding("noise").strength if GRAIN in steps else 0.0,
     )
 

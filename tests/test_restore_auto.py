@@ -200,9 +200,28 @@ def test_a_mask_of_the_users_is_filled_even_in_a_fine_face(look):
     assert (result.crops[1][mask[1] == 1] - 0.5).abs().max() < 0.06
     assert result.models == ("", "codeformer-inpainting")
     assert "filled where masked" in result.reasons[1]
-    look(FINE, stock=Stock())
-    without = restore(given[1:], missing=mask[1:], host=ManyModels())
-    assert torch.equal(without.crops, given[1:]) and "no inpainting model" in without.reasons[0]
+
+
+def test_without_an_inpainter_holes_are_filled_from_their_rim(look):
+    hole = (slice(64, 80), slice(64, 128))
+    look(degradation(0.3, missing=0.01, hole=hole, jpeg=40.0), FINE, stock=Stock())
+    given = crops(2)
+    holes = torch.zeros(2, 128, 128)
+    holes[0, 32:40, 32:64] = 1
+    torn = torch.where(holes[..., None] > 0, 1.0, given)
+    mask = torch.zeros(2, 128, 128)
+    mask[1, 10:20, 30:40] = 1
+    result = restore(torn, missing=mask, host=ManyModels(kintsugi_restorer=0.0))
+    before, after = (
+        (part[0] - given[0]).abs()[32:40, 32:64].mean() for part in (torn, result.crops)
+    )
+    assert float(after) < 0.3 * float(before)
+    assert result.models == (BUILT_IN_MODEL, "") and [plan.fill for plan in result.plans] == [1, 1]
+    # What the user masks is filled in a fine face too, and nothing else of it changes.
+    kept = mask[1] == 0
+    assert torch.equal(result.crops[1][kept], torn[1][kept])
+    assert not torch.equal(result.crops[1][~kept], torn[1][~kept])
+    assert result.summary.endswith("1 filled from what is around its holes")
 
 
 def test_grey_faces_are_coloured_on_request_alone(look):

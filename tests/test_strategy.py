@@ -15,7 +15,7 @@ FULL = Stock("gfpgan-1.4", "codeformer-inpainting", "codeformer-colorization")
 
 def test_a_face_that_is_fine_is_left_alone():
     told = plan(degradation(0.0), 512, FULL)
-    assert told.models == () and told.reason == "fine: skipped"
+    assert not told.works and told.reason == "fine: skipped"
     # A bound on the damage, not on findings: the faintest finding changes nothing.
     assert plan(degradation(0.01, noise=2.0), 512, FULL).models == ()
 
@@ -77,7 +77,9 @@ def test_missing_parts_are_filled_first_if_there_is_a_way():
     with_model, without = plan(holes, 512, FULL), plan(holes, 512, OFFLINE)
     assert with_model.models[0] == "codeformer-inpainting"
     assert "filled first by CodeFormer, inpainting" in with_model.reason
-    assert without.inpainter == "" and "no inpainting model is on disk" in without.reason
+    assert not with_model.fill and without.fill and without.inpainter == ""
+    assert "no inpainting model is on disk" in without.reason
+    assert not plan(degradation(0.01, missing=0.1), 512, OFFLINE).works, "fine is left alone"
 
 
 def test_grey_is_kept_unless_colour_is_asked_for():
