@@ -7,6 +7,7 @@ from ..stages.fill import missing
 from ..stages.findings_text import shortened
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
 from .host import ComfyHost, show_text, to_intermediate
+from .ui import compare, crop_pairs
 
 
 class DegradationEstimate(io.ComfyNode):
@@ -93,10 +94,13 @@ class DegradationEstimate(io.ComfyNode):
         advice = advise(given, faces, opacity=overlay, host=ComfyHost())
         show_text(cls, shortened(advice.report))
         heat_map = advice.heat_map if len(faces) else crops[..., :3]
+        summary, *lines = advice.report.splitlines()
+        ui = compare(crop_pairs(given, advice.heat_map, advice.faces, lines), summary, len(given))
         return io.NodeOutput(
             advice.faces,
             advice.severity,
             advice.report,
             to_intermediate(heat_map),
             to_intermediate(missing(advice.faces)),
+            ui=ui,
         )

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..stages.chosen import Chosen
+from ..stages.degradation_estimate import Degradation
 from ..stages.faces import Face, Faces
 from ..stages.findings_text import WORDS
 from ..stages.previews import around, gilded, preview
@@ -114,23 +115,35 @@ def compare(pairs: Sequence[Pair], report: str = "", total: int | None = None) -
     return _message("kintsugi_compare", pairs=sent, report=report, left_out=left_out)
 
 
-def crop_pairs(before: Tensor, after: Tensor, faces: Faces | None) -> list[Pair]:
+def crop_pairs(
+    before: Tensor,
+    after: Tensor,
+    faces: Faces | None,
+    reasons: Sequence[str] = (),
+    degradations: Sequence[Degradation | None] = (),
+) -> list[Pair]:
     """One comparison for each crop, with what was found out about its face.
 
     Args:
         before, after: (N, S, S, C) in [0, 1].
         faces: the face of each crop, if known.
+        reasons: of each, why it was treated as it was, if known.
+        degradations: of each, what is wrong with it, for faces that do not carry it themselves.
     """
-    known = list(faces) if faces is not None and len(faces) == len(before) else []
+    count = min(len(before), len(after))
+    known = list(faces) if faces is not None and len(faces) == count else []
     frames = faces.frames if known else 1
+    reasons = reasons if len(reasons) == count else [""] * count
+    damage = list(degradations) if len(degradations) == count else [None] * count
     return [
         Pair(
             title(known[number], frames) if known else f"face {number}",
             before[number],
             after[number],
-            chips=chips(known[number]) if known else (),
+            chips=(known and chips(known[number])) or told(damage[number]),
+            verdict=reasons[number],
         )
-        for number in range(min(len(before), len(after), PAIRS))
+        for number in range(min(count, PAIRS))
     ]
 
 
@@ -163,9 +176,14 @@ def title(face: Face, frames: int) -> str:
 
 def chips(face: Face) -> tuple[str, ...]:
     """What was found wrong with a face, the worst first, in a few words each."""
-    if face.degradation is None:
+    return told(face.degradation)
+
+
+def told(degradation: Degradation | None) -> tuple[str, ...]:
+    """The findings of one face, the worst first, in a few words each; none without."""
+    if degradation is None:
         return ()
-    return tuple(WORDS[finding.kind](finding) for finding in face.degradation.found())
+    return tuple(WORDS[finding.kind](finding) for finding in degradation.found())
 
 
 def _near(picture: Tensor, face: Face, faces: Faces) -> Tensor:
