@@ -109,7 +109,7 @@ export class CompareView {
   leastHeight() {
     if (!this.result.pairs.length) return 32;
     const { chips, similarity, verdict } = this.pair;
-    return 240 + (chips.length ? 24 : 0) + (similarity !== null || verdict ? 22 : 0);
+    return 240 + (chips.length ? 24 : 0) + (similarity !== null || verdict ? 34 : 0);
   }
 
   grows() {
@@ -179,7 +179,7 @@ export class CompareView {
     this.measured.dataset.level = level;
     show(this.meter, similarity !== null);
     show(this.score, similarity !== null);
-    this.verdict.textContent = verdict;
+    this.verdict.textContent = this.verdict.title = verdict;
     if (similarity === null) return;
     this.fill.style.width = `${100 * meterShare(similarity)}%`;
     show(this.tick, threshold !== null);

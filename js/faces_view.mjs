@@ -62,7 +62,7 @@ export class FacesView {
   }
 
   leastHeight() {
-    return this.result.pictures.length ? 240 : 44;
+    return this.result.pictures.length ? 240 : 36;
   }
 
   grows() {
@@ -247,7 +247,7 @@ export class FacesView {
     const hidden = now ? now.leftOut : 0;
     if (index < 0 && hidden) say += ` ${t("moreFaces", { count: hidden })}`;
     if (index < 0 && this.result.leftOut) say += ` ${t("morePictures", { count: this.result.leftOut })}`;
-    if (this.line.textContent !== say) this.line.textContent = say;
+    if (this.line.textContent !== say) this.line.textContent = this.line.title = say;
   }
 
   // Whether the choice is another than the one the last run was made with.

@@ -49,6 +49,8 @@ function following(object, name, after) {
   };
 }
 
+const run = { id: "", told: new Set() }; // the run that goes on, and the nodes it spoke of
+
 let asked = null;
 
 // One question at a time serves all nodes.
@@ -137,17 +139,32 @@ async function recall() {
     return shown?.faces?.empty || shown?.compare?.empty;
   });
   if (!waiting.length) return;
-  let history;
   try {
-    const answer = await api.fetchApi(`/history?max_items=${HISTORY}`);
-    history = await answer.json();
+    const [answer, prompt] = await Promise.all([
+      api.fetchApi(`/history?max_items=${HISTORY}`),
+      app.graphToPrompt(),
+    ]);
+    const results = remembered(await answer.json(), root()?.id, prompt.output, KEYS);
+    for (const [id, node] of waiting) deliver(node, results.get(id));
   } catch {
-    return; // the views say themselves what to do
+    // Without the server or with a graph that cannot run yet there is nothing to show: the views
+    // say themselves what to do.
   }
-  const results = remembered(history, root()?.id, KEYS);
-  for (const [id, node] of waiting) {
-    const found = results.get(id);
-    if (found?.type === node.comfyClass) deliver(node, found.output);
+}
+
+// A run tells nothing of nodes whose result it found in its cache; the history has theirs too.
+async function catchUp(id) {
+  const waiting = [...everyNode(root())].filter(([, node]) => {
+    const shown = views.get(node);
+    return (shown?.faces || shown?.compare) && !run.told.has(node);
+  });
+  if (!id || !waiting.length) return;
+  try {
+    const entry = (await (await api.fetchApi(`/history/${id}`)).json())[id];
+    if (entry?.prompt?.[3]?.extra_pnginfo?.workflow?.id !== root()?.id) return;
+    for (const [path, node] of waiting) deliver(node, entry.outputs?.[path]);
+  } catch {
+    // The server is gone, which the page says itself.
   }
 }
 
@@ -168,16 +185,23 @@ app.registerExtension({
     });
     api.addEventListener("executing", ({ detail }) => {
       // Whatever runs now, a download before it is over.
-      const now = byExecutionId(root(), detail?.node ?? detail ?? "");
+      const id = typeof detail === "object" ? detail?.node : detail; // none: the run is over
+      const now = byExecutionId(root(), id);
       for (const [, node] of everyNode(root())) {
         const models = views.get(node)?.models;
         if (models?.progress && node !== now) models.setEnded();
+      }
+      if ((id ?? null) === null) {
+        void catchUp(run.id);
+        run.id = "";
       }
     });
     api.addEventListener("execution_error", ({ detail }) => {
       modelsAt(detail?.node_id)?.setEnded(String(detail?.exception_message ?? ""));
     });
-    api.addEventListener("execution_start", () => {
+    api.addEventListener("execution_start", ({ detail }) => {
+      run.id = detail?.prompt_id ?? "";
+      run.told.clear();
       for (const [, node] of everyNode(root())) {
         const models = views.get(node)?.models;
         if (models?.failed) models.setEnded();
@@ -191,7 +215,10 @@ app.registerExtension({
     if (node.comfyClass === "KintsugiFaceDetect") shown.faces = addFaces(node);
     if (COMPARES.has(node.comfyClass)) shown.compare = addCompare(node);
     views.set(node, shown);
-    following(node, "onExecuted", (output) => deliver(node, output));
+    following(node, "onExecuted", (output) => {
+      run.told.add(node);
+      deliver(node, output);
+    });
     following(node, "onConfigure", () => {
       shown.faces?.refresh();
       shown.models?.refresh();

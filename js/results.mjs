@@ -21,20 +21,37 @@ export function* everyNode(graph, path = [], depth = 0) {
   }
 }
 
-// The last result of each node of a workflow in the server's history, by path of ids.
+// Whether a node would get the same today as in an earlier prompt: it and all that leads to it are
+// the same, but for the choice of faces, which the result holds all of.
+export function sameCause(then, now, id, depth = 0) {
+  const [before, after] = [then?.[id], now?.[id]];
+  if (!before || !after || before.class_type !== after.class_type || depth > 1000) return false;
+  const names = new Set([...Object.keys(before.inputs ?? {}), ...Object.keys(after.inputs ?? {})]);
+  for (const name of names) {
+    if (name === "chosen") continue;
+    const [a, b] = [before.inputs?.[name], after.inputs?.[name]];
+    if (JSON.stringify(a) !== JSON.stringify(b)) return false;
+    const link = Array.isArray(a) && a.length === 2 && String(a[0]) in now;
+    if (link && !sameCause(then, now, String(a[0]), depth + 1)) return false;
+  }
+  return true;
+}
+
+// The newest result that the server's history holds of each node of a workflow as it is now.
 //
-// history: what GET /history says. keys: those of `output` that matter. A result counts only if the
-// same class stood at that path, as ids are given anew when nodes come and go.
-export function remembered(history, workflow, keys) {
+// history: what GET /history says. workflow: its id. now: its prompt. keys: of `output` that matter.
+// Returns a map from the path of ids to the output.
+export function remembered(history, workflow, now, keys) {
   const results = new Map();
-  for (const entry of Object.values(history ?? {})) {
-    const [order, , prompt, extra] = entry?.prompt ?? [];
-    if (!workflow || extra?.extra_pnginfo?.workflow?.id !== workflow) continue;
-    for (const [id, output] of Object.entries(entry.outputs ?? {})) {
-      if (!keys.some((key) => key in (output ?? {}))) continue;
-      const known = results.get(id);
-      if (known && known.order > order) continue;
-      results.set(id, { order, output, type: prompt?.[id]?.class_type });
+  const entries = Object.values(history ?? {}).filter((entry) => {
+    const id = entry?.prompt?.[3]?.extra_pnginfo?.workflow?.id;
+    return workflow && id === workflow;
+  });
+  entries.sort((a, b) => b.prompt[0] - a.prompt[0]);
+  for (const { prompt, outputs } of entries) {
+    for (const [id, output] of Object.entries(outputs ?? {})) {
+      if (results.has(id) || !keys.some((key) => key in (output ?? {}))) continue;
+      if (sameCause(prompt[2], now, id)) results.set(id, output);
     }
   }
   return results;
