@@ -36,10 +36,15 @@ class PromptError(RuntimeError):
 
 
 class ComfyServer:
-    """Runs from `start` to `stop`; everything it reads and writes lies under `base`."""
+    """Runs from `start` to `stop`; everything it reads and writes lies under `base`.
 
-    def __init__(self, base: Path):
-        self.base = base
+    Args:
+        base: an empty folder.
+        options: more arguments of ComfyUI's main.py.
+    """
+
+    def __init__(self, base: Path, *options: str | Path):
+        self.base, self.options = base, options
         self.log_path = base / "server.log"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -56,7 +61,7 @@ class ComfyServer:
         command += ["--cpu", "--listen", "127.0.0.1", "--port", self.port]
         command += ["--base-directory", self.base, "--database-url", "sqlite:///:memory:"]
         command += ["--disable-api-nodes", "--disable-auto-launch", "--disable-all-custom-nodes"]
-        command += ["--whitelist-custom-nodes", PACK]
+        command += ["--whitelist-custom-nodes", PACK, *self.options]
         offline = {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(

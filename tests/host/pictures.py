@@ -32,6 +32,16 @@ def transparent_portrait() -> Image.Image:
     return portrait
 
 
+def group() -> Image.Image:
+    """Three times the damaged portrait: large, smaller, and small and tilted."""
+    portrait = damaged_portrait()
+    picture = Image.new("RGB", (1000, 500), (70, 80, 90))
+    picture.paste(portrait, (40, 50))
+    picture.paste(portrait.resize((240, 240)), (480, 20))
+    picture.paste(portrait.resize((170, 170)).rotate(12), (740, 280))
+    return picture
+
+
 def no_face() -> Image.Image:
     """A picture of the same size without a person: a rocket on its launch pad."""
     return Image.fromarray(np.ascontiguousarray(data.rocket()[:400, :400]))
