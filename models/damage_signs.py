@@ -10,7 +10,7 @@ global statistics, which a small network then only has to read:
   motion, grain;
 - the spectrum of the profile of curvature along rows and columns, in which mosaics and coder blocks
   of any size stand as combs; and its eight phases, for blocks that lie on the crop's own grid;
-- percentiles of brightness and colour, and the shares that are clipped.
+- percentiles of brightness and colour, the shares that are clipped, and a thumbnail.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ SHARES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
 #: Number of equal parts by brightness, for noise that is louder in the light.
 LIGHTS = 8
 
+#: Side of a picture of the face, whose skin tells a colour cast from a coloured wall.
+THUMBNAIL = 8
+
 #: How many numbers that makes: of frequencies, combs, spectra and colours.
 SIZE = (
     3 * (CELL**2 - 1)
@@ -47,6 +50,7 @@ SIZE = (
     + 2 * (CELL + COMB)
     + 6 * WINDOW * (WINDOW // 2 + 1)
     + 6 * (len(SHARES) + 3)
+    + 3 * THUMBNAIL**2
 )
 
 #: Rec. 601: brightness and the two opponent colours of JPEG.
@@ -94,11 +98,12 @@ class DamageSigns(nn.Module):
         pixels = image[..., :side, :side]
         light = (255 * self.ycc[:1] @ pixels.flatten(2)).view(-1, 1, side, side)
         parts = [*self._frequencies(light), *self._combs(light)]
-        parts += self._colours(255 * pixels[..., ::2, ::2])
+        *colours, thumbnail = self._colours(255 * pixels[..., ::2, ::2])
+        parts += colours
         for _ in range(3):
             parts.append(self._spectrum(light))
             light = F.avg_pool2d(light, 2)
-        return torch.cat(parts, 1)
+        return torch.cat([*parts, thumbnail], 1)
 
     def _frequencies(self, light: Tensor) -> list[Tensor]:
         cells = F.conv2d(light, self.basis, stride=CELL).flatten(2)  # (N, 64, cells)
@@ -148,12 +153,15 @@ class DamageSigns(nn.Module):
             rough.append((chroma[..., 1:] - chroma[..., :-1]).square().mean((2, 3)))
             chroma = F.avg_pool2d(chroma, 2)
         step = pixels.shape[-1] // 32
-        few = F.avg_pool2d(pixels, 2)[..., :: step // 2, :: step // 2].flatten(2)
+        quarter = F.avg_pool2d(pixels, 2)
+        few = quarter[..., :: step // 2, :: step // 2].flatten(2)
         few = torch.cat([self.ycc @ few, few], 1)
+        thumbnail = self.ycc @ F.avg_pool2d(quarter, quarter.shape[-1] // THUMBNAIL).flatten(2)
         clipped = [(pixels > 250).float().mean((2, 3)), (pixels < 5).float().mean((2, 3))]
         return [
             _percentiles(few) / 64,
             few.std(2) / 32,
             _log(torch.cat(rough, 1)),
             4 * torch.cat(clipped, 1),
+            thumbnail.flatten(1) / 64,
         ]

@@ -122,7 +122,7 @@ class Picture(nn.Module):
         self.refine = nn.Conv2d(fine, 4 * fine, 1)
         self.skip = nn.Conv2d(fine, fine, 1)
         self.around = nn.Conv2d(fine, middle, 3, padding=1)
-        self.missing = nn.Conv2d(middle, SHUFFLE**2, 1)
+        self.missing = nn.Conv2d(middle, SHUFFLE**2 + 4, 1)
         self.size = 3 * middle + 2 * coarse
         with torch.no_grad():
             self.stem.weight.copy_(spectrum()[0][list(START)].view_as(self.stem.weight))
@@ -138,8 +138,21 @@ class Picture(nn.Module):
         features += [deep.mean((2, 3)), deep.amax((2, 3))]
         near = F.silu(self.join(near + F.pixel_shuffle(self.widen(deep), 2)))
         fine = F.silu(self.skip(fine) + F.pixel_shuffle(self.refine(near), 2))
-        missing = F.pixel_shuffle(self.missing(F.silu(self.around(fine))), SHUFFLE)
+        missing = self._mask(self.missing(F.silu(self.around(fine))), view)
         return torch.cat(features, 1), missing, self.where(near)
+
+    def _mask(self, drawn: Tensor, view: Tensor) -> Tensor:
+        """Logits of what is missing, from the 16 of each cell and a rule for its pixels.
+
+        Thin scratches are finer than what a few channels can draw, but stand out by their colour:
+        so each cell also says how much red, green, blue and the square of a pixel speak for it, as
+        a local linear model does in a guided filter (He, Sun and Tang 2013).
+        """
+        pixels = F.pixel_unshuffle(view, SHUFFLE).unflatten(1, (3, SHUFFLE**2))
+        power = pixels.square().sum(1)  # (N, 16, h, w)
+        places, colour, square = drawn.split((SHUFFLE**2, 3, 1), 1)
+        ruled = (pixels * colour.unsqueeze(2)).sum(1) + power * square
+        return F.pixel_shuffle(places + ruled, SHUFFLE)
 
 
 class Degradation(nn.Module):

@@ -49,9 +49,9 @@ def near(values: Tensor, wanted: Tensor) -> Tensor:
     return F.smooth_l1_loss(values, wanted, beta=0.1)
 
 
-def cover(logits: Tensor, mask: Tensor, face: Tensor) -> Tensor:
-    """How badly the mask is drawn: cross-entropy and, where something is missing, 1 - Dice."""
-    drawn, mask = logits[face == 1, 0], mask[face == 1].float()
+def cover(drawn: Tensor, mask: Tensor) -> Tensor:
+    """How badly masks (N, S, S) are drawn: cross-entropy and, where there is one, 1 - Dice."""
+    mask = mask.float()
     bare = F.binary_cross_entropy_with_logits(drawn, mask)
     some = mask.sum((1, 2)) > 60
     if not some.any():
@@ -80,7 +80,7 @@ def map_losses(
 ) -> list[Tensor]:
     """One loss for each of the maps."""
     drawn = where[face == 1, 0].sigmoid()
-    return [cover(missing, mask, face), F.l1_loss(drawn, wanted[face == 1])]
+    return [cover(missing[face == 1, 0], mask[face == 1]), F.l1_loss(drawn, wanted[face == 1])]
 
 
 def hide(signs: Tensor, network: Degradation) -> Tensor:

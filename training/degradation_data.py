@@ -36,6 +36,9 @@ REAL = 2.0
 #: One person in this many is kept out of training to set the calibration and the thresholds by.
 KEPT = 14
 
+#: Side of the parts from which masks are learned, px.
+PART = 128
+
 #: Names of the parts of one sample, in order.
 PARTS = ("view", "signs", "zoom", "present", "strength", "extras", "mask", "where")
 
@@ -192,3 +195,39 @@ class Damaged(IterableDataset):
             sample.mask = np.zeros((CELLS, CELLS), bool)
             sample.shot = sample.grain = np.nan
         return unpack(sample, float(how not in ("other", "far")), signs)
+
+
+class Spoilt(IterableDataset):
+    """Endless parts of faces from which something is missing, for the mask alone: (4, 3, PART,
+    PART) uint8 of one face, and their masks."""
+
+    def __init__(self, faces: Faces, seed: int):
+        self.faces, self.seed = faces, seed
+
+    def __iter__(self):
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng([self.seed, int(time.time())])
+        while True:
+            face = vary(self.faces.take(256, True, rng)[0], rng)
+            kinds = choose(rng, "mixed") if rng.random() < 0.5 else []
+            if "missing" not in kinds and rng.random() < 0.9:
+                kinds.append("missing")
+            sample = damage(face, kinds, rng)
+            yield parts_of(sample, rng)
+
+
+def parts_of(sample: Sample, rng: Generator) -> tuple[Tensor, Tensor]:
+    """Four parts: two around something missing, if anything is, and two anywhere."""
+    spots = np.argwhere(sample.mask)
+    last = sample.mask.shape[0] - PART
+    pictures, masks = [], []
+    for index in range(4):
+        corner = rng.integers(0, last + 1, 2)
+        if index < 2 and len(spots):
+            around = spots[rng.integers(len(spots))] - rng.integers(0, PART, 2)
+            corner = around.clip(0, last)
+        y, x = (int(edge) for edge in corner)
+        pictures.append(sample.picture[y : y + PART, x : x + PART])
+        masks.append(sample.mask[y : y + PART, x : x + PART])
+    seen = np.stack(pictures).transpose(0, 3, 1, 2).copy()
+    return torch.from_numpy(seen), torch.from_numpy(np.stack(masks))

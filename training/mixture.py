@@ -6,8 +6,8 @@ took away does not count, nor a blur that a stronger one hides. `present` is 1, 
 damage was drawn that nobody could tell, or not with certainty; NaN is neither trained nor counted.
 
 The order is that of a photograph: light, print, scratches, lens and motion, reduction to the size
-of the picture (turned and shifted, as an aligner finds it), noise, coding, the aligner's way back,
-mosaic, coding again, holes. Noise and coding come first instead in a few.
+of the picture (some turned and shifted, as an aligner finds it, clean ones too), noise, coding, the
+aligner's way back, mosaic, coding, holes. Noise and coding come first instead in a few.
 
 Convention: pictures are (S, S, 3) uint8 RGB; lengths are pixels of the crop; angles are degrees
 from the x axis (right) towards the y axis (down).
@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 
-#: Parts of each range of strengths that training leaves out, as shares of the range: half of what
-#: the benchmark draws lies in them.
-GAPS = ((0.28, 0.36), (0.62, 0.7))
+#: Part of each range of strengths that training leaves out, as shares of the range: half of what
+#: the benchmark draws lies in it.
+GAP = (0.62, 0.7)
 
 #: Ranges of the strengths at 256 px; lengths grow with the crop. True where drawn evenly by
 #: logarithm.
@@ -68,7 +68,8 @@ class Sample:
     """A damaged face and what can be measured of it.
 
     present, strength: by KINDS; NaN where unknown. angle: degrees, NaN without motion. shot: 0, 1.
-    grain: px, NaN without noise. mask: (S, S) bool. clean: before the damage.
+    grain: px, NaN without noise. mask: (S, S) bool. clean: before the damage. spoilt: what is
+    missing, "holes", "scratches" or "writing".
     """
 
     picture: Picture
@@ -79,6 +80,7 @@ class Sample:
     angle: float = np.nan
     shot: float = np.nan
     grain: float = np.nan
+    spoilt: str = ""
 
     def where(self) -> NDArray[np.float32]:
         """(32, 32) in [0, 1]: 1 - exp(-deviation from the clean face / SPOILT)."""
@@ -87,13 +89,11 @@ class Sample:
         return 1 - np.exp(-np.sqrt(power) / SPOILT)
 
 
-def draw(kind: str, zoom: float, rng: Generator, gaps: bool) -> float:
-    """A strength of `kind` for a crop of 256 * zoom px; from GAPS or beside them."""
-    if gaps:
-        share = rng.uniform(*GAPS[rng.integers(len(GAPS))])
-    else:
-        while any(low < (share := rng.random()) < high for low, high in GAPS):
-            pass
+def draw(kind: str, zoom: float, rng: Generator, unseen: bool) -> float:
+    """A strength of `kind` for a crop of 256 * zoom px; from the GAP or beside it."""
+    share = rng.uniform(*GAP) if unseen else rng.random()
+    while not unseen and GAP[0] < share < GAP[1]:
+        share = rng.random()
     low, high, even = RANGES[kind]
     if kind in LENGTHS:
         high *= zoom
@@ -192,18 +192,18 @@ def _write(picture: Picture, rng: Generator, record: Record) -> Picture:
     return np.rint(picture + alpha * (colour.astype(np.float32) - picture)).astype(np.uint8)
 
 
-def _spoil(picture: Picture, share: float, rng: Generator, record: Record) -> Picture:
-    """Something missing: mostly holes, scratches or writing."""
+def _spoil(picture: Picture, share: float, rng: Generator, record: Record) -> tuple[Picture, str]:
+    """Something missing: mostly holes, scratches or writing, and which."""
     kind = rng.random()
     if kind < 0.4:
-        return holes(picture, rng, share, record)
+        return holes(picture, rng, share, record), "holes"
     if kind < 0.75:
-        return scratches(picture, rng, int(rng.integers(2, 13)), record)
-    return _write(picture, rng, record)
+        return scratches(picture, rng, int(rng.integers(2, 13)), record), "scratches"
+    return _write(picture, rng, record), "writing"
 
 
 def damage(
-    clean: Picture, kinds: list[str], rng: Generator, *, gaps: bool = False, least: float = 1.0
+    clean: Picture, kinds: list[str], rng: Generator, *, unseen: bool = False, least: float = 1.0
 ) -> Sample:
     """Damage a face.
 
@@ -211,7 +211,7 @@ def damage(
         clean: (S, S, 3) uint8 RGB, square, left as it is.
         kinds: of KINDS.
         rng: the only source of chance.
-        gaps: draw strengths from GAPS, which training never does.
+        unseen: draw strengths from the GAP, which training never does.
         least: px of `clean` that carry one real pixel, where it was enlarged; it then always counts
             as damaged in resolution.
     """
@@ -219,7 +219,7 @@ def damage(
     zoom = side / 256
     record = Record(np.zeros((side, side), bool))
     sample = Sample(clean, clean, record.hole_mask)
-    drawn = {kind: draw(kind, zoom, rng, gaps) for kind in KINDS}
+    drawn = {kind: draw(kind, zoom, rng, unseen) for kind in KINDS}
     drawn["resolution"] = max(drawn["resolution"], least)
     if least > 1 and "resolution" not in kinds:
         drawn["resolution"], kinds = least, [*kinds, "resolution"]
@@ -247,7 +247,7 @@ def damage(
             sample.present["cast"] = np.nan
     late = rng.random() < 0.5
     if has["missing"] and not late:
-        picture = _spoil(picture, drawn["missing"], rng, record)
+        picture, sample.spoilt = _spoil(picture, drawn["missing"], rng, record)
 
     camera = _Camera(picture)
     factor = side / round(side / drawn["resolution"]) if has["resolution"] else 1.0
@@ -327,7 +327,7 @@ def damage(
         sample.present["jpeg"] = np.nan
     picture = camera.picture
     if has["missing"] and late:
-        picture = _spoil(picture, drawn["missing"], rng, record)
+        picture, sample.spoilt = _spoil(picture, drawn["missing"], rng, record)
 
     _forget(sample, sigma, length, factor, mosaic, quality * has["jpeg"])
     if has["noise"]:
