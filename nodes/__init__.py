@@ -7,6 +7,7 @@ from .blend import Blend
 from .degradation_estimate import DegradationEstimate
 from .face_detect import FaceDetect
 from .folders import register_folders
+from .identity_guard import IdentityGuard
 from .landmark_align import LandmarkAlign
 from .restore import Restore
 from .routes import register_routes
@@ -19,4 +20,4 @@ class KintsugiExtension(ComfyExtension):
         """The nodes, in the order of the pipeline."""
         register_folders()
         register_routes()
-        return [FaceDetect, LandmarkAlign, DegradationEstimate, Restore, Blend]
+        return [FaceDetect, LandmarkAlign, DegradationEstimate, Restore, IdentityGuard, Blend]

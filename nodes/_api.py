@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 
-from comfy_api.v0_0_2 import ComfyExtension, io
+from comfy_api.v0_0_2 import ComfyExtension, io, ui
 
 #: Where the nodes stand in the "Add Node" menu.
 CATEGORY = "image/face restoration"
@@ -64,4 +64,5 @@ __all__ = [
     "Schema",
     "bounding_box_input",
     "io",
+    "ui",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from ..models import loader, zoo
+from ..stages.embedders import EMBEDDERS
 from ..stages.finders import FINDERS
 from ..stages.landmarks import VIEWS
 from ..stages.parsing import CHANNELS
@@ -28,6 +29,11 @@ def detectors() -> list[str]:
 def landmark_models() -> list[str]:
     """Every landmark network that LandmarkAlign knows how to read."""
     return _names(("landmarks",), VIEWS)
+
+
+def embedders() -> list[str]:
+    """`auto` and every embedder whose similarities are calibrated."""
+    return ["auto", *EMBEDDERS]
 
 
 def parsers() -> list[str]:
