@@ -29,6 +29,10 @@ INPAINT, DENOISE, COLOURISE, KEEP_GREY, GRAIN = (
 
 BUILT_IN_MODEL = "kintsugi-restorer"
 
+#: Fidelity of the built-in restorer where it stands in for a generative one: at each strength of
+#: damage its likeness is best there, and its PSNR (benchmarks/results/restoration.md).
+STAND_IN = 1.0
+
 #: Crop side in px at which the lengths of the tables count, the one most restorers work at.
 SIDE = 512
 
@@ -235,11 +239,13 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
     """
     choice = next(row for row in CHOICES if _fits(row, degradation, size))
     model, reason = {LEAVE: "", BUILT_IN: BUILT_IN_MODEL}.get(choice.action), choice.reason
-    if model is None:
-        model = stock.generator or BUILT_IN_MODEL
-        if not stock.generator:
-            free = " that may be used commercially" if stock.commercial_only else ""
-            reason += f"; no generative model{free} is on disk"
+    fidelity = choice.fidelity
+    if model is None and stock.generator:
+        model = stock.generator
+    elif model is None:
+        model, fidelity = BUILT_IN_MODEL, STAND_IN
+        free = " that may be used commercially" if stock.commercial_only else ""
+        reason += f"; no generative model{free} is on disk"
     ways = {
         INPAINT: stock.inpainter,
         DENOISE: None if model == BUILT_IN_MODEL else BUILT_IN_MODEL,
@@ -264,7 +270,7 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
             reason += "; " + words.format(model=zoo.card(way).title if way else "")
     return Plan(
         model,
-        choice.fidelity,
+        fidelity,
         choice.strength,
         reason,
         inpainter=steps.get(INPAINT, ""),

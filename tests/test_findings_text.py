@@ -57,7 +57,7 @@ def test_a_report_names_faces_pictures_and_the_worst():
     assert lines[0] == "2 faces, worst severity 0.70 (picture 1, face 1)"
     assert lines[1] == "picture 0, face 0: nothing found; severity 0.00: fine: skipped"
     assert lines[2].startswith("picture 1, face 1: blur 6 px; severity 0.70: heavy damage")
-    assert lines[2].endswith("(Kintsugi restorer, fidelity 0.7)")
+    assert lines[2].endswith("(Kintsugi restorer, fidelity 1)")
     assert findings_text.report([], [], []) == "no face"
     assert findings_text.names(faces)[1] == "face 1"
 
