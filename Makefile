@@ -6,12 +6,14 @@ COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
 COMFYUI_PYTHON ?= $(COMFYUI_PATH)/.venv/bin/python
 # detection and restoration need the project's face data, by default in ../shared/faces.
 BENCHMARKS ?= pipeline networks detection restoration
+# A newer page than the ComfyUI checkout's own, for the browser tests.
+PAGE ?= comfyui-frontend-package==1.58.1
 # More arguments for pytest, the benchmarks or ComfyUI.
 ARGS ?=
 
 BIN := .venv/bin
 
-.PHONY: demo test lint bench comfyui
+.PHONY: demo test lint bench browser comfyui
 
 demo: .venv/ready
 	$(BIN)/kintsugi demo -o demo
@@ -25,6 +27,11 @@ lint: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m pip install -q -e '.[bench]'
 	for table in $(BENCHMARKS); do $(BIN)/python -m kintsugi.benchmarks.$$table $(ARGS) || exit 1; done
+
+# What the tests in the real page need beside Chromium and ComfyUI.
+browser: .venv/ready
+	$(BIN)/python -m pip install -q playwright
+	$(BIN)/python -m pip install -q --no-deps --upgrade --target .venv/frontend $(PAGE)
 
 comfyui:
 	@test -x "$(COMFYUI_PYTHON)" || { echo "no Python at $(COMFYUI_PYTHON): set COMFYUI_PATH to a ComfyUI checkout with a .venv, or COMFYUI_PYTHON to its Python"; exit 1; }
