@@ -3,7 +3,7 @@
 Faces of new people, as they are and damaged at three strengths by `training/degradations.py`, are
 left as they are, restored by every single choice that needs no download, and restored by "auto".
 The table goes to `benchmarks/results/auto.md`. `--tune` looks at training people instead, those on
-whom the estimator was calibrated and not trained, and prints what each limit of severity below
+whom the estimator was calibrated and not trained, and prints what each limit of damage below
 which a face is left alone would give; the limit in `stages/strategy.py` comes from there.
 """
 
@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..models import zoo
+from ..stages import strategy
 from ..stages.host import Host
 from ..stages.restore import restore
 from ..training.data import portraits
@@ -39,6 +40,9 @@ SINGLE = {
 #: Limits that --tune tries.
 LIMITS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5)
 
+#: Faces that are damaged, restored and judged at once; the table is written after each lot.
+LOT = 8
+
 #: PSNR, identity and the share returned bit for bit.
 FIGURES = 3
 
@@ -54,12 +58,20 @@ limit was set on training people (`--tune`). Written by `python -m kintsugi.benc
 
 @dataclass(frozen=True)
 class Level:
-    """Figures of one level of damage: by choice, (N, FIGURES); severity (N,) as auto saw it; and
-    how many faces auto gave to which model."""
+    """Figures of one level of damage: by choice, (N, FIGURES); damage (N,) as auto saw it; and how
+    many faces auto gave to which model."""
 
     figures: dict[str, NDArray[np.float64]]
-    severity: NDArray[np.float64]
+    damage: NDArray[np.float64]
     models: Counter
+
+    def __add__(self, other: Level) -> Level:
+        """Both parts' faces."""
+        figures = {
+            name: np.concatenate([rows, other.figures[name]]) for name, rows in self.figures.items()
+        }
+        damage = np.concatenate([self.damage, other.damage])
+        return Level(figures, damage, self.models + other.models)
 
 
 def offline() -> Host:
@@ -77,12 +89,14 @@ def as_pictures(crops: torch.Tensor) -> Pictures:
     return crops.mul(255).round().clamp(0, 255).byte().numpy()
 
 
-def measure(clean: Pictures, level: int, seed: int, identity: Identity, host: Host) -> Level:
-    """Damage the clean pictures at LEVELS[level] and judge every choice."""
+def measure(
+    clean: Pictures, numbers: NDArray, level: int, seed: int, identity: Identity, host: Host
+) -> Level:
+    """Damage the clean pictures at LEVELS[level], by their numbers, and judge every choice."""
     damaged = np.stack(
         [
             degrade(face, np.random.default_rng([seed, level, number]), LEVELS[level])[0]
-            for number, face in enumerate(clean)
+            for number, face in zip(numbers, clean, strict=True)
         ]
     )
     judge, crops = Judge(clean, identity), as_crops(damaged)
@@ -95,8 +109,8 @@ def measure(clean: Pictures, level: int, seed: int, identity: Identity, host: Ho
     same = (auto.crops == crops).flatten(1).all(1).numpy()
     figures["auto"] = _judged(judge, wanted, damaged, as_pictures(auto.crops))
     figures["auto"][:, 2] = same
-    severity = np.array([found.severity for found in auto.degradations])
-    return Level(figures, severity, Counter(auto.models))
+    damage = [strategy.figure(one, "damage", crops.shape[1]) for one in auto.degradations]
+    return Level(figures, np.array(damage), Counter(auto.models))
 
 
 def _judged(
@@ -150,24 +164,24 @@ def chosen(levels: dict[str, Level]) -> str:
     lines = [
         f"- {name}: "
         + ", ".join(f"{model or 'left alone'} {n}" for model, n in level.models.most_common())
-        + f"; severity {np.quantile(level.severity, 0.1):.2f} to "
-        f"{np.quantile(level.severity, 0.9):.2f} (tenth to ninetieth in a hundred)"
+        + f"; damage {np.quantile(level.damage, 0.1):.2f} to {np.quantile(level.damage, 0.9):.2f} "
+        "(tenth to ninetieth in a hundred)"
         for name, level in levels.items()
     ]
     return "\n".join(lines)
 
 
 def limits(levels: dict[str, Level]) -> str:
-    """What each limit of severity would give if fidelity were that of each single choice."""
-    severity = np.concatenate([level.severity for level in levels.values()])
+    """What each limit of damage would give if fidelity were that of each single choice."""
+    damage = np.concatenate([level.damage for level in levels.values()])
     never = all_of(levels, "never")
     lines = ["limit   choice   PSNR  identity  clean untouched"]
     for name in SINGLE:
         rows = all_of(levels, name)
         for limit in LIMITS:
-            left = severity < limit
+            left = damage < limit
             psnr, identity, _ = np.where(left[:, None], never, rows).mean(0)
-            clean = (levels["clean"].severity < limit).mean()
+            clean = (levels["clean"].damage < limit).mean()
             lines.append(f"{limit:5.3f}  {name}  {psnr:.3f}  {identity:.5f}  {clean:.1%}")
     return "\n".join(lines)
 
@@ -193,25 +207,27 @@ def main() -> None:
         clean = faces.pictures[[kept_out(person) for person in faces.people]]
     else:
         clean = portraits(options.data, "val", licence=None).pictures
-    clean = clean[:: options.part]
+    numbers = np.random.default_rng(options.seed).permutation(len(clean))[:: options.part]
     identity, host = Identity(options.data), offline()
-    levels = {
-        name: measure(clean, index, options.seed, identity, host)
-        for index, name in enumerate(LEVELS)
-    }
-    if options.tune:
-        print(f"{limits(levels)}\n\n{table(levels)}\n\n{chosen(levels)}")
-        return
-    text = [
-        f"{HEAD} --part {options.part}`.\n",
-        verdict(levels) + "\n",
-        table(levels) + "\n",
-        "Who got the faces:\n",
-        chosen(levels) + "\n",
-    ]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text("\n".join(text), encoding="utf-8")
-    print("\n".join(text))
+    levels: dict[str, Level] = {}
+    for start in range(0, len(numbers), LOT):
+        lot = numbers[start : start + LOT]
+        for index, name in enumerate(LEVELS):
+            part = measure(clean[lot], lot, index, options.seed, identity, host)
+            levels[name] = levels[name] + part if name in levels else part
+        if options.tune:
+            print(f"{limits(levels)}\n\n{table(levels)}\n\n{chosen(levels)}", flush=True)
+            continue
+        text = [
+            f"{HEAD} --part {options.part}`.\n",
+            verdict(levels) + "\n",
+            table(levels) + "\n",
+            "Who got the faces:\n",
+            chosen(levels) + "\n",
+        ]
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text("\n".join(text), encoding="utf-8")
+        print("\n".join(text), flush=True)
 
 
 if __name__ == "__main__":
