@@ -42,8 +42,9 @@ _FULLNESS = 3
 #: Share of the crop's side over which a mask falls to zero at the crop's border.
 _EDGE = 0.04
 
-#: How far the forehead reaches above the brows, in distances from the eyes to the mouth.
-_FOREHEAD = 0.9
+#: How far landmarks above the eyes rise to hold the forehead, as a multiple of how far above they
+#: are, and at most, in distances from the eyes to the mouth. Brows lie 0.4 above, the hair 1.0.
+_FOREHEAD, _RISE = 1.6, 0.7
 
 #: Deviation of a parsed mask's blur at full feather, in shares of the crop's side.
 _SOFT = 0.06
@@ -121,8 +122,7 @@ def _hull(face: Face, matrix: Tensor, at: Tensor, feather: float) -> Tensor:
     eyes, mouth = face.points[:2].mean(0), face.points[3:].mean(0)
     up = eyes - mouth
     height = (face.landmarks - eyes) @ up / up.square().sum()
-    # Only what lies above the middle of the nose rises, the more the higher it lies.
-    raised = face.landmarks + up * (height.clamp(0, 1) * _FOREHEAD)[:, None]
+    raised = face.landmarks + up * (height * _FOREHEAD).clamp(0, _RISE)[:, None]
     corners = convex_hull(geometry.transform(matrix, torch.cat([face.landmarks, raised])))
     edges = corners.roll(-1, 0) - corners
     normals = torch.stack([edges[:, 1], -edges[:, 0]], -1)

@@ -14,7 +14,7 @@ from torch import Tensor
 _STEEP = 4.0
 
 #: Octaves of the pyramid, and the side below which none is halved.
-_OCTAVES, _SMALLEST = 5, 8
+_OCTAVES, _SMALLEST = 5, 24
 
 #: Side at which the membrane of the gradient domain is stretched, and its rounds of smoothing.
 _MEMBRANE, _ROUNDS = 64, 24
