@@ -115,6 +115,62 @@ def keywords_of_newer_cores_are_dropped(host, folders):
     assert not hasattr(schema, "keyword_of_the_future")
 
 
+def downloads_are_told_to_the_page_that_waits(host, folders):
+    import types
+
+    downloads = importlib.import_module("pack.nodes.downloads")
+    sent, ticks = [], []
+    server = types.SimpleNamespace(
+        last_node_id="12:5", client_id="me", send_sync=lambda *message: sent.append(message)
+    )
+    kept, downloads.PromptServer.instance = (
+        getattr(downloads.PromptServer, "instance", None),
+        server,
+    )
+    follow = downloads.Download(host.zoo.card("gfpgan-1.4"), lambda *done: ticks.append(done))
+    for done in (0, 10, 20, 100):
+        follow(done, 100)
+    downloads.PromptServer.instance = kept
+    assert ticks == [(0, 100), (10, 100), (20, 100), (100, 100)]
+    assert [message["done"] for _, message, _ in sent] == [0, 100], "often enough, not each time"
+    event, message, client = sent[-1]
+    assert (event, client, message["node"]) == ("kintsugi.download", "me", "12:5")
+    assert message["title"] == "GFPGAN v1.4" and message["total"] == 100
+
+
+def a_full_disk_costs_the_preview_and_not_the_run(host, folders):
+    import folder_paths
+    import torch
+
+    ui = importlib.import_module("pack.nodes.ui")
+    pair = ui.Pair("face 0", torch.rand(8, 8, 3), torch.rand(8, 8, 3))
+    kept = folder_paths.get_temp_directory()
+    folder_paths.set_temp_directory(str(Path(__file__) / "no" / "folder"))
+    (message,) = ui.compare([pair], "done")["kintsugi_compare"]
+    folder_paths.set_temp_directory(kept)
+    assert message["pairs"][0]["before"]["error"], message
+    assert message["report"] == "done"
+
+
+def only_so_many_previews_are_sent(host, folders):
+    import tempfile
+
+    import folder_paths
+    import torch
+
+    ui = importlib.import_module("pack.nodes.ui")
+    kept = folder_paths.get_temp_directory()
+    with tempfile.TemporaryDirectory() as folder:
+        folder_paths.set_temp_directory(folder)
+        crops = torch.rand(40, 16, 16, 3)
+        pairs = ui.crop_pairs(crops, crops, None)
+        (message,) = ui.compare(pairs, total=40)["kintsugi_compare"]
+        folder_paths.set_temp_directory(kept)
+        assert len(list(Path(folder).iterdir())) == 2 * ui.PAIRS
+    assert len(message["pairs"]) == ui.PAIRS and message["left_out"] == 40 - ui.PAIRS
+    assert message["pairs"][0]["before"]["filename"].endswith(".jpg")
+
+
 CHECKS = (
     folders_are_added_to_what_others_registered,
     networks_live_under_the_memory_manager_and_are_read_once,
@@ -122,6 +178,9 @@ CHECKS = (
     progress_reaches_the_bar_and_the_stop_button_gets_through,
     dtypes_are_those_that_card_and_core_agree_on,
     keywords_of_newer_cores_are_dropped,
+    downloads_are_told_to_the_page_that_waits,
+    a_full_disk_costs_the_preview_and_not_the_run,
+    only_so_many_previews_are_sent,
 )
 
 
