@@ -83,6 +83,5 @@ def test_the_archive_holds_what_runs_and_nothing_else():
     folders = ("nodes", "stages", "models", "js", "locales", "example_workflows", "subgraphs")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     names = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
-    kept = {name for name in names if not name.endswith((".svg", ".test.mjs"))}
-    kept = {name for name in kept if not name.startswith("js/tests/")}
+    kept = {name for name in names if not name.endswith(".svg")}
     assert [name for name in (*needed, *sorted(kept)) if ignored(name)] == []
