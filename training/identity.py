@@ -119,6 +119,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--batch", type=int, default=12, help="clean faces a step")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--blended", type=float, default=0.5, help="share of blended faces")
+    parser.add_argument("--copies", type=float, default=0.4, help="share of damaged copies")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="checkpoint of another run to start from")
     parser.add_argument("--spent", type=float, default=0.0, help="minutes of the schedule to skip")
@@ -153,7 +155,7 @@ def main() -> None:
             begin(options.start, network, heads)
         average.load_state_dict(network.state_dict())
 
-    pairs = Pairs(options.data, options.seed)
+    pairs = Pairs(options.data, options.seed, options.blended, options.copies)
     weights = sum(parameter.numel() for parameter in average.parameters())
     print(f"{len(pairs.pictures)} faces; {weights} weights", flush=True)
     batches = iter(DataLoader(pairs, options.batch, num_workers=1, prefetch_factor=6))

@@ -32,10 +32,6 @@ SIZE, SIDE = 256, 112
 #: How often each strength is drawn for the damaged copy.
 MIXTURE = {"light": 0.4, "medium": 0.45, "heavy": 0.15}
 
-#: Share of the faces of which there is a damaged copy: clean faces teach who is who, and damage is
-#: learnt to be overlooked long before that.
-COPIES = 0.4
-
 #: Residual sums of the teacher whose maps the student's stages are to predict: the last at 28, 14
 #: and 7 px; and their channels.
 SUMS, CHANNELS = (3, 9, 11), (64, 128, 128)
@@ -111,11 +107,14 @@ def _loose(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 class Pairs(IterableDataset):
     """Endless (views, copied, embedding, maps...).
 
+    blended: share of the faces that are blended with another one; 0.7 times as many are bent.
+    copies: share of the faces of which there is a damaged copy: clean faces teach who is who, and
+    damage is learnt to be overlooked long before that.
     views: (2, 3, 112, 112) uint8, clean and damaged; copied: whether there is a damaged one.
     """
 
-    def __init__(self, folder: Path, seed: int):
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int, blended: float, copies: float):
+        self.folder, self.seed, self.blended, self.copies = folder, seed, blended, copies
         self.pictures, real = faces(folder)
         weights = np.where(real, REAL, 1.0)
         self.chances = weights / weights.sum()
@@ -128,9 +127,9 @@ class Pairs(IterableDataset):
         rng = np.random.default_rng([self.seed, int(time.time())])
         while True:
             clean = self.person(rng)
-            wide = rng.random() < 0.35
+            wide = rng.random() < 0.7 * self.blended
             sharp = self.view(clean, rng, 3.0 if wide else 1.0)
-            copied, spoiled = rng.random() < COPIES, np.zeros_like(sharp)
+            copied, spoiled = rng.random() < self.copies, np.zeros_like(sharp)
             if copied:
                 strength = str(rng.choice(list(MIXTURE), p=[*MIXTURE.values()]))
                 spoiled = self.view(degrade(clean, rng, strength)[0], rng, 1.0)
@@ -146,7 +145,7 @@ class Pairs(IterableDataset):
     def person(self, rng: Generator) -> Picture:
         """A face, or two blended, in some light."""
         face = self.draw(rng)
-        if rng.random() < 0.5:
+        if rng.random() < self.blended:
             face = blend(face, self.draw(rng), rng)
         return recolour(face, rng)
 
