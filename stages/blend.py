@@ -371,6 +371,10 @@ def _regrain(blended, weight, touched, change, picture, region, settings: Settin
     top, left = region.top - wide.top, region.left - wide.left
     free[top : top + region.height, left : left + region.width] = ~touched
     around = grains.spectrum(picture[wide.slices()], free)
+    if around is None:
+        return
+    original = grains.spectrum(picture[region.slices()], inside)
+    around = grains.wanted(around, original)
     roots = grains.lacking(around, grains.spectrum(blended, inside), settings.grain)
     if roots is None:
         return

@@ -74,11 +74,25 @@ def deviation(cross: Tensor) -> float:
     return float((power * (rings >= _SLOWEST)).mean().clamp(min=0).sqrt())
 
 
+def wanted(around: Tensor | None, original: Tensor | None) -> Tensor | None:
+    """The grain that a face should have: that around it, if its original was as grainy.
+
+    Cloth, leaves and walls may have no flat part at all; then the original skin is the quieter one
+    and tells how much of what is around is grain.
+
+    Args:
+        around, original: spectra around the face and of its original skin.
+    """
+    if around is None or original is None:
+        return None
+    return min(around, original, key=deviation)
+
+
 def lacking(around: Tensor | None, inside: Tensor | None, strength: float) -> Tensor | None:
     """What a face lacks of the grain around it.
 
     Args:
-        around, inside: spectra; None where they could not be measured.
+        around, inside: spectra, `around` from `wanted`; None where they could not be measured.
         strength: 0 none to 1 all of it; above 1 what counts as damage is allowed for as well.
 
     Returns:
@@ -150,8 +164,10 @@ def _patches(picture: Tensor, where: Tensor) -> Tensor | None:
         return None
     # Means of quarters hold what is shape and hardly any grain, so choosing by them takes no side.
     shape = F.avg_pool2d(grey[:, None], _PATCH // 2).flatten(1).var(1)
-    kept = max(int(len(patches) * _FLATTEST), _FEWEST)
-    return patches[shape.argsort()[:kept]]
+    patches = patches[shape.argsort()[: max(int(len(patches) * _FLATTEST), _FEWEST)]]
+    # Of those the quieter half: texture is loud, and grain hardly differs from patch to patch.
+    loud = patches.var((1, 2, 3))
+    return patches[loud.argsort()[: max(len(patches) // 2, _FEWEST)]]
 
 
 def _ring_places(height: int, width: int, device: torch.device) -> Tensor:
