@@ -206,8 +206,8 @@ def more(cases: list[Case]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
-    parser.add_argument("--single", type=int, default=60, help="faces of each kind")
-    parser.add_argument("--mixed", type=int, default=500)
+    parser.add_argument("--single", type=int, default=40, help="faces of each kind")
+    parser.add_argument("--mixed", type=int, default=360)
     parser.add_argument(
         "--fitted", type=int, default=30, help="faces of each kind classical methods see"
     )

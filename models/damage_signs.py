@@ -15,6 +15,7 @@ global statistics, which a small network then only has to read:
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,11 +62,18 @@ def _log(power: Tensor) -> Tensor:
     return (power + FLOOR).log()
 
 
+def _sorted(values: Tensor) -> Tensor:
+    """Along the last dimension; NumPy's sort is ten times as fast on the CPU."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.sort(values.numpy(), -1))
+    return values.sort(-1).values
+
+
 def _percentiles(values: Tensor) -> Tensor:
     """(N, C, M) to (N, C * len(SHARES))."""
     count = values.shape[-1]
     places = [min(count - 1, int(share * count)) for share in SHARES]
-    return values.sort(-1).values[..., places].flatten(1)
+    return _sorted(values)[..., places].flatten(1)
 
 
 class DamageSigns(nn.Module):
@@ -115,7 +123,7 @@ class DamageSigns(nn.Module):
         count = by_light.shape[1] // LIGHTS
         order = by_light[:, : count * LIGHTS, None].transpose(1, 2).expand(-1, 3, -1)
         fine = bands[:, -4:-1].gather(2, order).view(len(light), 3, LIGHTS, count)
-        floors = fine.sort(-1).values[..., [count // 8, count // 3]]
+        floors = _sorted(fine)[..., [count // 8, count // 3]]
         brightness = cells[:, 0].gather(1, order[:, 0]).view(-1, LIGHTS, count).mean(2) / 256
         return [*means, _log(_percentiles(bands)), _log(floors.flatten(1)), brightness]
 
@@ -157,7 +165,8 @@ class DamageSigns(nn.Module):
         few = quarter[..., :: step // 2, :: step // 2].flatten(2)
         few = torch.cat([self.ycc @ few, few], 1)
         thumbnail = self.ycc @ F.avg_pool2d(quarter, quarter.shape[-1] // THUMBNAIL).flatten(2)
-        clipped = [(pixels > 250).float().mean((2, 3)), (pixels < 5).float().mean((2, 3))]
+        area = pixels.shape[-2] * pixels.shape[-1]
+        clipped = [(pixels > 250).sum((2, 3)) / area, (pixels < 5).sum((2, 3)) / area]
         return [
             _percentiles(few) / 64,
             few.std(2) / 32,

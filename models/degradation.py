@@ -89,7 +89,10 @@ class Reading:
 
 def view(image: Tensor) -> Tensor:
     """(N, 3, S, S) in [0, 1] as the U-Net sees it: (N, 3, 256, 256) in [-1, 1]."""
-    if image.shape[-1] != SIDE:
+    side = image.shape[-1]
+    if side % SIDE == 0:
+        image = F.avg_pool2d(image, side // SIDE) if side > SIDE else image
+    else:
         image = F.interpolate(image, (SIDE, SIDE), mode="area")
     return image * 2 - 1
 
@@ -148,11 +151,12 @@ class Picture(nn.Module):
         so each cell also says how much red, green, blue and the square of a pixel speak for it, as
         a local linear model does in a guided filter (He, Sun and Tang 2013).
         """
-        pixels = F.pixel_unshuffle(view, SHUFFLE).unflatten(1, (3, SHUFFLE**2))
-        power = pixels.square().sum(1)  # (N, 16, h, w)
-        places, colour, square = drawn.split((SHUFFLE**2, 3, 1), 1)
-        ruled = (pixels * colour.unsqueeze(2)).sum(1) + power * square
-        return F.pixel_shuffle(places + ruled, SHUFFLE)
+        places, *rule = drawn.split((SHUFFLE**2, 1, 1, 1, 1), 1)
+        channels = F.pixel_unshuffle(view, SHUFFLE).split(SHUFFLE**2, 1)  # 3 of (N, 16, h, w)
+        power = sum(channel.square() for channel in channels)
+        for weight, values in zip(rule, (*channels, power), strict=True):
+            places = torch.addcmul(places, weight, values)
+        return F.pixel_shuffle(places, SHUFFLE)
 
 
 class Degradation(nn.Module):
