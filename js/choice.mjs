@@ -3,7 +3,7 @@
 // A choice maps the number of a picture to {only, without, also}: lists of boxes, `only` null where
 // the picture is not limited to some. Functions return a new choice and leave the old one alone.
 
-import { matches, overlap, SAME } from "./boxes.mjs";
+import { matches, overlap, SAME } from "./boxes.mjs?v=0.1.0";
 
 const ALL = Object.freeze({ only: null, without: [], also: [] });
 

@@ -1,7 +1,7 @@
 // Before and after under a slider, face by face, with what was measured.
 
-import { button, h, show } from "./dom.mjs";
-import { readPairs } from "./payload.mjs";
+import { button, h, show } from "./dom.mjs?v=0.1.0";
+import { readPairs } from "./payload.mjs?v=0.1.0";
 
 const STEPS = { ArrowLeft: -2, ArrowDown: -2, ArrowRight: 2, ArrowUp: 2 };
 const PAN = 40; // pixels an arrow key moves a zoomed picture

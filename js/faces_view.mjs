@@ -1,9 +1,9 @@
 // FaceDetect's picture: its faces drawn, picked by click, missed ones drawn by hand.
 
-import { between, fit, hit, nudge, overlap, SAME, toShare } from "./boxes.mjs";
-import * as choices from "./choice.mjs";
-import { button, h, show, svg } from "./dom.mjs";
-import { readFaces } from "./payload.mjs";
+import { between, fit, hit, nudge, overlap, SAME, toShare } from "./boxes.mjs?v=0.1.0";
+import * as choices from "./choice.mjs?v=0.1.0";
+import { button, h, show, svg } from "./dom.mjs?v=0.1.0";
+import { readFaces } from "./payload.mjs?v=0.1.0";
 
 const DRAG = 5; // pixels a pointer may tremble within a click
 const LEAST = 0.004; // shares of the picture below which a drawn box is a slip

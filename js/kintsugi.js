@@ -2,12 +2,12 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { CompareView } from "./compare_view.mjs";
-import { FacesView } from "./faces_view.mjs";
-import { ModelsView } from "./models_view.mjs";
-import { byExecutionId, everyNode, remembered } from "./results.mjs";
-import { addView } from "./view.mjs";
-import { speaker } from "./words.mjs";
+import { CompareView } from "./compare_view.mjs?v=0.1.0";
+import { FacesView } from "./faces_view.mjs?v=0.1.0";
+import { ModelsView } from "./models_view.mjs?v=0.1.0";
+import { byExecutionId, everyNode, remembered } from "./results.mjs?v=0.1.0";
+import { addView } from "./view.mjs?v=0.1.0";
+import { speaker } from "./words.mjs?v=0.1.0";
 
 // Which nodes show a comparison, and the menu of models of each node.
 const COMPARES = new Set([

@@ -1,8 +1,8 @@
 // The line below a model menu: what the chosen model is, whether it must be fetched and may be used
 // commercially; a list of all; a download as it goes; a failed one with what to do.
 
-import { button, h, show } from "./dom.mjs";
-import { badge, linked, megabytes, rows, share } from "./models.mjs";
+import { button, h, show } from "./dom.mjs?v=0.1.0";
+import { badge, linked, megabytes, rows, share } from "./models.mjs?v=0.1.0";
 
 export class ModelsView {
   // fetchModels: () -> promise of GET /kintsugi/models. menu: {values(), get(), set(name)}.

@@ -1,6 +1,6 @@
 // What the widgets say, by language; {name} stands for a value.
 
-import { LANGUAGES } from "./languages.mjs";
+import { LANGUAGES } from "./languages.mjs?v=0.1.0";
 
 export const ENGLISH = {
   facesTitle: "faces in the picture",

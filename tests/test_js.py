@@ -26,6 +26,11 @@ def node():
     return found
 
 
+def imports(path: Path) -> list[str]:
+    """What a script imports."""
+    return re.findall(r'from "([^"]+)"', path.read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name.split(".")[0])
 def test_helpers(node, path):
     done = subprocess.run([node, "--test", str(path)], capture_output=True, text=True)
@@ -43,12 +48,25 @@ def test_the_page_loads_one_script_and_helpers_ask_for_nothing_of_the_page():
     """Every .js is an entry point; the rest runs outside the page too and imports only itself."""
     assert [path.name for path in SCRIPTS if path.suffix == ".js"] == ["kintsugi.js"]
     for path in SCRIPTS:
-        for target in re.findall(r'from "([^"]+)"', path.read_text(encoding="utf-8")):
+        for target in imports(path):
             page = path.suffix == ".js" and target in (
                 "../../scripts/app.js",
                 "../../scripts/api.js",
             )
-            assert page or (ROOT / "js" / target).is_file(), (path.name, target)
+            assert page or (ROOT / "js" / target.partition("?")[0]).is_file(), (path.name, target)
+
+
+def test_an_update_reaches_a_browser_that_keeps_old_helpers():
+    """ComfyUI asks browsers to check .js files anew, not .mjs: their address names the version."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    version = re.search(r'^version = "(.+)"', project, re.MULTILINE)[1]
+    stale = [
+        (path.name, target)
+        for path in SCRIPTS
+        for target in imports(path)
+        if target.startswith("./") and target.partition("?")[2] != f"v={version}"
+    ]
+    assert not stale, f"write ?v={version} behind these imports"
 
 
 def test_scripts_leave_the_page_as_they_found_it():

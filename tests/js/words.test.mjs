@@ -28,8 +28,8 @@ test("values are put in and unknown words come back as they are", () => {
 });
 
 test("a locale finds its language", () => {
-  assert.equal(tableOf("de-AT"), LANGUAGES.de);
-  assert.equal(tableOf("zh-TW"), LANGUAGES.zh);
+  assert.deepEqual(tableOf("de-AT"), LANGUAGES.de);
+  assert.deepEqual(tableOf("zh-TW"), LANGUAGES.zh);
   assert.equal(tableOf(undefined), ENGLISH);
   assert.equal(tableOf("xx"), ENGLISH);
 });
