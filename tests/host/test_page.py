@@ -382,3 +382,28 @@ def test_a_lost_preview_and_a_silent_server_say_so(page):
     page.tab.unroute(models)
     # The browser itself reports what the test broke; it names the files, not ours.
     page.complaints[:] = [text for text in page.complaints if "Failed to load" not in text]
+
+
+def test_it_works_in_app_mode(page):
+    if not page.vue:
+        pytest.skip("app mode is driven where it is drawn: in a newer page with Nodes 2.0")
+    workflow = example("restore_photo", "group.png")
+    ids = {node["type"]: node["id"] for node in workflow["nodes"]}
+    inputs = [[ids["LoadImage"], "image"], [ids[FACES], "kintsugi_faces"]]
+    inputs += [[ids["KintsugiRestore"], name] for name in ("model", "kintsugi_compare")]
+    data = {"inputs": inputs, "outputs": [ids["SaveImage"]]}
+    workflow["extra"] = {**workflow.get("extra", {}), "linearMode": True, "linearData": data}
+    page.load(workflow)
+    assert page.run() == ""
+    page.tab.wait_for_timeout(2000)
+    page.shot("14_app")
+    page.tab.locator(".kintsugi-marks").wait_for(state="visible")
+    page.tab.mouse.click(*page.middle("[data-index='2'] rect"))
+    assert checked(page) == ["true", "true", "false"]
+    assert "without" in page.value(FACES, "chosen")
+    assert page.run() == ""
+    page.tab.wait_for_function(
+        """() => [...document.querySelectorAll(".kintsugi-count")]
+             .some((count) => count.textContent.endsWith("1/2"))"""
+    )
+    page.shot("15_app_chosen")
