@@ -242,9 +242,9 @@ class Blend(io.ComfyNode):
             host=ComfyHost(),
             **settings,
         )
-        ui = compare(picture_pairs(image, result, faces))
         keep(cls, faces)
         report = told(faces, notes)
+        ui = compare(picture_pairs(image, result, faces), report.partition("\n")[0])
         return io.NodeOutput(
             to_intermediate(result, result.dtype), to_intermediate(mask), report, ui=ui
         )
