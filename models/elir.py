@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .architecture import Architecture, StateDict, sequence_length
+from .flow import check_flow, noisy_start
 from .upsample import UpsampleConv
 
-#: Share of unit noise in the flow's start, and the steps the authors take for faces.
-NOISE, STEPS = 0.1, 5
+#: Euler steps of the flow that the authors take for faces.
+STEPS = 5
 #: Side of the faces it was trained on.
 SIDE = 512
 #: Residual scaling of the dense blocks.
@@ -262,16 +263,9 @@ class ELIR(nn.Module):
             ValueError: a side is not a multiple of 32, the noise is of another shape, or there
                 are no steps.
         """
-        height, width = image.shape[2:]
-        if height % 32 or width % 32:
-            raise ValueError(f"sides must be multiples of 32, got {width} x {height}: resize")
-        if steps < 1:
-            raise ValueError(f"the flow needs at least 1 step, got {steps}")
+        check_flow(image, steps, multiple=32)
         x = self.mmse(self.enc(image.contiguous(memory_format=torch.channels_last)))
-        if noise is not None:
-            if noise.shape != x.shape:
-                raise ValueError(f"noise must be {tuple(x.shape)}, got {tuple(noise.shape)}")
-            x = torch.add(x, noise, alpha=NOISE)
+        x = noisy_start(x, noise)
         time = 0.0
         for _ in range(steps):
             x = torch.add(x, self.fmir(x, time), alpha=1 / steps)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from .architecture import Architecture, StateDict, sequence_length
+from .flow import check_flow, noisy_start
 from .hdit import HDiT
 from .swinir import WINDOW, SwinIR
 
-#: Share of unit noise in the flow's start, and the Euler steps of the published evaluation.
-NOISE, STEPS = 0.1, 25
+#: Euler steps of the published evaluation.
+STEPS = 25
 #: Side of the faces it was trained on.
 SIDE = 512
 #: Metrics of the training class, and tables that follow from the window's size.
@@ -51,19 +52,9 @@ class PMRF(nn.Module):
             ValueError: a side is not a multiple of 64, the noise is of another shape, or there
                 are no steps.
         """
-        height, width = image.shape[2:]
-        multiple = 8 * WINDOW
-        if height % multiple or width % multiple:
-            raise ValueError(
-                f"sides must be multiples of {multiple}, got {width} x {height}: resize"
-            )
-        if steps < 1:
-            raise ValueError(f"the flow needs at least 1 step, got {steps}")
+        check_flow(image, steps, multiple=8 * WINDOW)
         x = self.mmse_model(image.contiguous(memory_format=torch.channels_last)).clamp_(0, 1)
-        if noise is not None:
-            if noise.shape != x.shape:
-                raise ValueError(f"noise must be {tuple(x.shape)}, got {tuple(noise.shape)}")
-            x = torch.add(x, noise, alpha=NOISE)
+        x = noisy_start(x, noise)
         prepared = self.model.prepare(x)
         for step in range(steps):
             x = torch.add(x, self.model(x, step / steps, prepared), alpha=1 / steps)
