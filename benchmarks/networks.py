@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import math
 import platform
 import statistics
 import time
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from kintsugi.benchmarks.random_weights import random_weights
 from kintsugi.models import elir, gpen, hdit, hifacegan, pmrf, restoreformer, swinir
 from kintsugi.models.loader import build
 from torch import Tensor, nn
@@ -114,20 +114,6 @@ ENTRIES = {
     "elir": Entry(make=_elir, keywords={"steps": 5}, remark="5 steps"),
     "pmrf": Entry(make=_pmrf, keywords={"steps": 2}, remark="2 of 25 steps"),
 }
-
-
-def random_state(network: nn.Module) -> dict[str, Tensor]:
-    """Finite random weights for a network made on the meta device."""
-    state = {}
-    for key, value in network.state_dict().items():
-        if not value.is_floating_point():
-            state[key] = torch.zeros(value.shape, dtype=value.dtype)
-        elif key.endswith(("running_var", "self_attn.scale", "freqs")):
-            state[key] = torch.rand(value.shape) + 0.5
-        else:
-            fan = math.prod(value.shape[1:]) if value.dim() > 1 else 4
-            state[key] = torch.randn(value.shape) / max(fan, 1) ** 0.5
-    return state
 
 
 class Machine:
@@ -255,7 +241,7 @@ def measure(name: str, faces: list[int], rounds: int, machine: Machine, fuse: bo
         theirs = None
         with torch.device("meta"):
             network = entry.make()
-        state = random_state(network)
+        state = random_weights(network.state_dict())
     ours = build(state).to(machine.device, machine.dtype, memory_format=torch.channels_last)
     if theirs:
         theirs = theirs.to(machine.device, machine.dtype)
@@ -301,9 +287,7 @@ def measure(name: str, faces: list[int], rounds: int, machine: Machine, fuse: bo
         )
     counted = theirs or ours
     keywords = entry.their_keywords if theirs else entry.keywords
-    return [
-        Row(**(vars(row) | {"work": gflop(counted, keywords, row.faces)})) for row in rows
-    ]
+    return [Row(**(vars(row) | {"work": gflop(counted, keywords, row.faces)})) for row in rows]
 
 
 def report(rows: list[Row], machine: Machine, rounds: int) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kintsugi.benchmarks.random_weights import random_weights
 from kintsugi.models import (
     codeformer,
     elir,
@@ -115,19 +116,11 @@ CASES = {
 
 def published(case: Case) -> dict[str, torch.Tensor]:
     """Random weights under the published names and in the published shapes."""
-    state = {}
-    for key, shape in ((k, v.shape) for k, v in case.make().state_dict().items()):
+    like = {}
+    for key, value in case.make().state_dict().items():
         kernel = key.endswith("conv.weight") and key.replace("modulated_", "").count(".conv.")
-        if kernel and case.architecture in ("gfpgan", "gpen"):
-            shape = (1, *shape)
-        if key.endswith("num_batches_tracked"):
-            state[key] = torch.zeros(shape, dtype=torch.int64)
-        elif key.endswith(("running_var", "self_attn.scale")):
-            state[key] = torch.rand(shape) + 0.5
-        else:
-            fan = max(1, int(np.prod(shape[1:]))) if len(shape) > 1 else 4
-            state[key] = torch.randn(shape) / fan**0.5
-    return state
+        like[key] = value[None] if kernel and case.architecture in ("gfpgan", "gpen") else value
+    return random_weights(like)
 
 
 @pytest.fixture(params=CASES, ids=list(CASES))
@@ -204,7 +197,7 @@ def test_a_missing_an_extra_and_a_misshapen_key_are_named(case):
         with pytest.raises(RuntimeError, match=key.replace(".", r"\.")):
             build(state | {key: torch.zeros(3)})
     ends = [key for key in keys if key.endswith("bias")] or keys
-    for key in ends[1:: max(1, len(ends) // 6)]:
+    for key in ends[1 :: max(1, len(ends) // 6)]:
         longer = torch.cat((state[key], state[key][:1]))
         with pytest.raises(RuntimeError):
             build(state | {key: longer})
