@@ -6,27 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixed_host import Fixed
 from kintsugi.models import retinaface, yunet, zoo
 from kintsugi.models.anchors import Candidates
 from kintsugi.models.loader import build
 from kintsugi.stages.face_detect import detect
 from kintsugi.stages.finders import FINDERS, choose
-from kintsugi.stages.host import Host
 from torch import nn
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
-
-
-class Fixed(Host):
-    """A Host with one network, whatever is asked for."""
-
-    def __init__(self, network: nn.Module):
-        self.device = torch.device("cpu")
-        self.network, self.loaded = network.eval(), []
-
-    def load(self, name):
-        self.loaded.append(name)
-        return self.network
 
 
 class Square(nn.Module):

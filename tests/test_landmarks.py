@@ -9,10 +9,10 @@ import math
 
 import pytest
 import torch
+from fixed_host import Fixed
 from kintsugi.models import awing_fan, zoo
 from kintsugi.stages import geometry
 from kintsugi.stages.faces import Face, Faces
-from kintsugi.stages.host import Host
 from kintsugi.stages.landmark_align import align
 from kintsugi.stages.landmarks import FIVE_OF, VIEWS, five_points, landmarks, to_ibug68
 from torch import nn
@@ -36,21 +36,6 @@ IBUG_MIRROR = (
     *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
     *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65),
 )
-
-
-class Fixed(Host):
-    """A Host with one network, whatever is asked for; counts the askings and the passes."""
-
-    def __init__(self, network: nn.Module):
-        self.device = torch.device("cpu")
-        self.network, self.loaded, self.steps = network.eval(), [], []
-
-    def load(self, name):
-        self.loaded.append(name)
-        return self.network
-
-    def progress(self, done, total):
-        self.steps.append((done, total))
 
 
 class Finder(nn.Module):

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fixed_host import Fixed
 from kintsugi.models import zoo
-from kintsugi.stages.host import Host
 from kintsugi.stages.parsing import CHANNELS, CLASSES, FACE, PAIRED, Parsing, parse
 from torch import nn
-
-
-class Fixed(Host):
-    """A Host with one network, whatever is asked for."""
-
-    def __init__(self, network: nn.Module):
-        self.device = torch.device("cpu")
-        self.network, self.loaded = network.eval(), []
-
-    def load(self, name):
-        self.loaded.append(name)
-        return self.network
 
 
 class Levels(nn.Module):
