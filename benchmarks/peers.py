@@ -36,8 +36,22 @@ def align(
     return crop, matrix
 
 
-def paste(picture: np.ndarray, crops: list[np.ndarray], matrices: list[np.ndarray]) -> np.ndarray:
-    """The picture (H, W, 3) uint8 with all crops mixed in, one full frame a face."""
+def paste(
+    picture: np.ndarray,
+    crops: list[np.ndarray],
+    matrices: list[np.ndarray],
+    parsed: np.ndarray | None = None,
+) -> np.ndarray:
+    """The picture (H, W, 3) uint8 with all crops mixed in, one full frame a face.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        crops: (S, S, 3) uint8 each.
+        matrices: (2, 3) each, from the picture to the crop.
+        parsed: (S, S) float64 in [0, 1], the face in every crop as a parser sees it. All of them
+            parse by default; it turns the whole frame's mask to double precision, and the frame.
+            None pastes the square.
+    """
     height, width = picture.shape[:2]
     result = picture.astype(np.float32)
     for crop, matrix in zip(crops, matrices, strict=True):
@@ -49,5 +63,18 @@ def paste(picture: np.ndarray, crops: list[np.ndarray], matrices: list[np.ndarra
         edge = max(int(area**0.5) // 20, 1)
         inside = cv2.erode(mask, np.ones((edge * 2, edge * 2), np.uint8))
         soft = cv2.GaussianBlur(inside, (edge * 2 + 1, edge * 2 + 1), 0)[..., None]
+        if parsed is not None:
+            seen = parsed_frame(parsed, inverse, width, height)
+            inner = (seen < soft).astype("int")
+            soft = seen * inner + soft * (1 - inner)
         result = soft * (mask[..., None] * face) + (1 - soft) * result
     return result.clip(0, 255).astype(np.uint8)
+
+
+def parsed_frame(parsed: np.ndarray, inverse: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(H, W, 1): a parser's mask, blurred twice and cut at the crop's border, over the frame."""
+    for _ in range(2):
+        parsed = cv2.GaussianBlur(parsed, (101, 101), 11)
+    framed = np.zeros_like(parsed)
+    framed[10:-10, 10:-10] = parsed[10:-10, 10:-10]
+    return cv2.warpAffine(framed, inverse, (width, height))[..., None]
