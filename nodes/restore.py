@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ..stages.faces import Faces
 from ..stages.findings_text import shortened
+from ..stages.provenance import after_restore
 from ..stages.restore import restore
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
 from .choices import restorers
@@ -151,6 +153,13 @@ class Restore(io.ComfyNode):
                         "with its damage, the model and the reason."
                     ),
                 ),
+                FacesType.Output(
+                    display_name="faces",
+                    tooltip=(
+                        "The faces that were wired with what was done to each, for Guard Identity "
+                        "and Blend Faces Back; none if none were wired."
+                    ),
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -171,6 +180,7 @@ class Restore(io.ComfyNode):
     ) -> io.NodeOutput:
         """Restore; the stand-in crop of a picture without a face goes through as it is."""
         given = crops if faces is None or len(faces) else crops[:0]
+        host = ComfyHost()
         restored = restore(
             given,
             model=model,
@@ -182,9 +192,12 @@ class Restore(io.ComfyNode):
             commercial_only=commercial_only,
             colourise=colourise,
             faces=faces,
-            host=ComfyHost(),
+            host=host,
         )
         show_text(cls, shortened(restored.report))
         result = restored.crops if len(restored.crops) else crops
-        ui = compare(crop_pairs(given, restored.crops, faces), restored.report, len(given))
-        return io.NodeOutput(to_intermediate(result), restored.report, ui=ui)
+        pairs = crop_pairs(given, restored.crops, faces, restored.reasons, restored.degradations)
+        ui = compare(pairs, restored.summary, len(given))
+        nobody = Faces((), len(crops), *crops.shape[1:3])
+        known = nobody if faces is None else after_restore(faces, restored, host)
+        return io.NodeOutput(to_intermediate(result), restored.report, known, ui=ui)

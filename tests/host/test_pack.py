@@ -17,6 +17,7 @@ NODES = (
     "KintsugiLandmarkAlign",
     "KintsugiDegradationEstimate",
     "KintsugiRestore",
+    "KintsugiIdentityGuard",
     "KintsugiBlend",
 )
 
@@ -33,7 +34,7 @@ def contract(info: dict) -> dict:
             options = entry[1] if len(entry) > 1 else {}
             options.pop("tooltip", None)
             options.pop("advanced", None)
-            if name in ("model", "detector", "landmarks"):
+            if name in ("model", "detector", "landmarks", "embedder"):
                 options["options"] = "models"
     return kept
 
