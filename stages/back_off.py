@@ -18,11 +18,12 @@ from .detail import scale
 
 #: How much of identity each octave carries, by its shortest wavelength in px of 512, and what is
 #: longer than all (128): loss of cosine when the octave is another person's, over the largest.
-#: Measured by `python -m kintsugi.benchmarks.guard --bands`, benchmarks/results/guard.md.
+#: Measured by `python -m kintsugi.benchmarks.guard`, benchmarks/results/guard.md.
 CARRIED = {2: 0.03, 4: 0.13, 8: 0.68, 16: 1.0, 32: 0.71, 64: 0.38, 128: 0.21}
 
-#: The same by region, for its area: features against the rest of the face and all around it.
-_FEATURES, _FACE, _AROUND = 1.0, 0.3, 0.05
+#: The same by region, for its area: features against the rest. Hair and background carry next to
+#: nothing for an embedder, but people know each other by their hair: it counts as the cheeks do.
+_FEATURES, _REST = 1.0, 0.3
 
 #: How many times sooner what carries all identity has returned than what carries none.
 _SOONER = 4.0
@@ -58,10 +59,8 @@ class Mixer:
 
 def _returned(wave: int, side: int, shares: Tensor) -> Tensor:
     """(M, 1, side, side) share of an octave that has returned at shares (M, 1, 1, 1)."""
-    face = octaves.region("face", side)
     features = sum(octaves.region(name, side) for name in ("eyes", "nose", "mouth")).clamp(max=1)
-    place = _AROUND + (_FACE - _AROUND) * face
-    place = place + (_FEATURES - place) * features
+    place = _REST + (_FEATURES - _REST) * features
     pace = 1 + (_SOONER - 1) * CARRIED.get(wave, 0.0) * place
     return (shares * pace).clamp(0, 1)
 

@@ -111,7 +111,7 @@ def agreement(before: Tensor, after: Tensor) -> Agreement:
         return Agreement(*(torch.zeros(0) for _ in range(5)))
     old, new = (octaves.plane(crops, SIDE) for crops in (before, after))
     shift, proportions = moved(old, new)
-    old_tones, new_tones = _lab(before), _lab(after)
+    old_tones, new_tones = lab(before), lab(after)
     return Agreement(
         FORMS(forms(old, new)),
         TONES(tones(old_tones, new_tones)),
@@ -151,7 +151,7 @@ def _correlation(old: Tensor, new: Tensor, name: str, trimmed: float) -> Tensor:
     return (xy / (xx * yy).clamp(min=1e-12).sqrt())[:, 0]
 
 
-def _lab(crops: Tensor) -> Tensor:
+def lab(crops: Tensor) -> Tensor:
     """(N, 3, 32, 32) CIELAB of crops."""
     picture = crops.permute(0, 3, 1, 2)[:, :3].float()
     picture = picture.expand(-1, 3, -1, -1)
