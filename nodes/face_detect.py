@@ -66,8 +66,8 @@ class FaceDetect(io.ComfyNode):
                     max=LARGEST,
                     tooltip=(
                         "Leave out faces smaller than this many pixels, for example people in the "
-                        "background who should stay soft. 0: from about 12 pixels, a little "
-                        "more in very large pictures. Larger is faster."
+                        "background who should stay soft. 0: from 12 pixels, or from a "
+                        "hundredth of the picture's longer side if that is more. Larger is faster."
                     ),
                 ),
                 io.Int.Input(
