@@ -2,18 +2,23 @@
 
 // Add `view` to a node as a widget that neither the workflow nor the prompt stores.
 //
-// view: {element, leastHeight(), grows}. Returns the widget.
+// view: {element, leastHeight(), grows()}; one without `grows` keeps its height when the node is made
+// taller. Returns the widget.
 export function addView(app, node, name, label, view) {
   const widget = node.addDOMWidget(name, "kintsugi", view.element, {
     serialize: false,
     hideOnZoom: false,
     margin: 5,
     getMinHeight: () => view.leastHeight() + 10,
-    // One that does not grow keeps its height when the node is made taller.
     getMaxHeight: () => (view.grows?.() ? undefined : view.leastHeight() + 10),
     getValue: () => "",
     setValue: () => {},
   });
+  if (!view.grows) {
+    // A widget with a layout of its own gets a share of the free height in Nodes 2.0.
+    widget.computeLayoutSize = undefined;
+    widget.computeSize = (width) => [width ?? 0, view.leastHeight() + 6];
+  }
   widget.serialize = false;
   widget.label = label;
   passThrough(app, view.element);
