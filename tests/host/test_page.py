@@ -361,6 +361,7 @@ def test_a_result_from_the_cache_replaces_that_of_another_picture(page):
 def test_a_lost_preview_and_a_silent_server_say_so(page):
     models = f"{page.address}/api/kintsugi/models"
     page.tab.route(models, lambda route: route.abort())
+    page.tab.wait_for_timeout(1500)  # answers are shared for a second
     page.load(example("restore_photo", "group.png"))
     face = {"box": [0.2, 0.2, 0.5, 0.6], "points": [], "score": 0.9, "kept": True}
     picture = {"file": {"filename": "no.jpg"}, "width": 400, "height": 400, "faces": [face]}
