@@ -9,7 +9,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, TiffTags
 
 from .containers import png_chunk
 
@@ -108,6 +108,7 @@ def encode_tiff(
     exif: bytes | None = None,
     icc: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    xmp: bytes | None = None,
 ) -> bytes:
     """A TIFF file, one deflated strip per few rows.
 
@@ -115,6 +116,7 @@ def encode_tiff(
         pixels: (H, W, C) uint8 or uint16, C 1 to 4.
         exif: an EXIF block whose tags are carried over. icc: a colour profile.
         dpi: resolution, unless the EXIF block has one.
+        xmp: an XMP packet, in place of one among the tags.
     """
     height, width, channels = pixels.shape
     ifd = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
@@ -128,6 +130,8 @@ def encode_tiff(
                 ifd[tag] = value
     if icc:
         ifd[34675] = icc
+    if xmp:
+        ifd.tagtype[700], ifd[700] = TiffTags.BYTE, xmp
     if dpi and 282 not in ifd:
         ifd[282], ifd[283], ifd[296] = dpi[0], dpi[1], 2
     ifd[256], ifd[257] = width, height

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import containers, deep
 from .files import PictureError, save
+from .xmp import with_png_packet
 
 #: File name endings and the format each stands for.
 FORMATS = {
@@ -265,17 +266,19 @@ def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:
         what = "16 bits a channel" if wide else "alpha"
         raise PictureError(f"{path}: {kind} has no {what}; write .png or .tif")
     if kind == "TIFF":
-        return deep.encode_tiff(pixels, photo.exif, photo.icc, photo.dpi)
+        return deep.encode_tiff(pixels, photo.exif, photo.icc, photo.dpi, photo.xmp)
     same = kind == photo.format
     options = dict(photo.encoding) if same else {"JPEG": {"quality": 95}}.get(kind, {})
     blocks = {"exif": photo.exif, "icc_profile": photo.icc, "xmp": photo.xmp, "dpi": photo.dpi}
     if same and photo.segments:
         blocks = {"dpi": photo.dpi if kind == "JPEG" else None}
     options |= {name: block for name, block in blocks.items() if block}
+    # Pillow writes no XMP into a PNG.
+    packet = options.pop("xmp", None) if kind == "PNG" else None
     file = io.BytesIO()
     if wide:
         return containers.with_png_metadata(
-            deep.encode_png(pixels), photo.segments if same else _png_chunks(options)
+            deep.encode_png(pixels), photo.segments if same else _png_chunks(options, packet)
         )
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
     height, width = pixels.shape[:2]
@@ -284,11 +287,14 @@ def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:
         options = {"lossless": True} | options | {"exact": True}
     picture.save(file, kind, **options)
     splice = {"JPEG": containers.with_jpeg_metadata, "PNG": containers.with_png_metadata}.get(kind)
+    if kind == "PNG" and not same and packet:
+        return containers.with_png_metadata(file.getvalue(), with_png_packet(b"", packet))
     return splice(file.getvalue(), photo.segments) if same and splice else file.getvalue()
 
 
-def _png_chunks(options: dict) -> bytes:
-    """Metadata chunks by letting Pillow write them around a single pixel."""
+def _png_chunks(options: dict, packet: bytes | None) -> bytes:
+    """Metadata chunks by letting Pillow write them around a single pixel, and an XMP packet."""
     file = io.BytesIO()
     Image.new("L", (1, 1)).save(file, "PNG", **options)
-    return containers.png_metadata(file.getvalue())[1]
+    chunks = containers.png_metadata(file.getvalue())[1]
+    return with_png_packet(chunks, packet) if packet else chunks

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from datetime import datetime
 from xml.sax.saxutils import escape, quoteattr
 
 from .containers import png_chunk
@@ -39,7 +38,7 @@ _JPEG_HEAD, _PNG_HEAD = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp"
 JPEG_LONGEST = 65533 - len(_JPEG_HEAD)
 
 
-def merged(packet: bytes | None, what: str, software: str, when: datetime) -> bytes:
+def merged(packet: bytes | None, what: str, software: str) -> bytes:
     """A packet that says a model worked on the photo.
 
     Args:
@@ -47,11 +46,10 @@ def merged(packet: bytes | None, what: str, software: str, when: datetime) -> by
         what: one line on what was done; the photo's caption stays its own, and only a photo
             without one gets this line.
         software: name and version.
-        when: the time of the edit, with its zone.
 
     Returns:
         The packet in UTF-8: the old one with digital source type, an entry in the edit history and
-        no other change.
+        no other change. No time is written, so that the same photo gives the same file.
     """
     text = _text(packet)
     names = {prefix: _prefix(text, prefix) for prefix in _SPACES}
@@ -69,7 +67,6 @@ def merged(packet: bytes | None, what: str, software: str, when: datetime) -> by
         f'<{rdf}:li {rdf}:parseType="Resource" xmlns:{event}="{_SPACES["stEvt"]}">'
         f"<{event}:action>edited</{event}:action>"
         f"<{event}:softwareAgent>{escape(software)}</{event}:softwareAgent>"
-        f"<{event}:when>{when.isoformat(timespec='seconds')}</{event}:when>"
         f"<{event}:parameters>{escape(what)}</{event}:parameters></{rdf}:li>"
     )
     block = ""
@@ -139,12 +136,8 @@ def shortened(packet: bytes, longest: int = JPEG_LONGEST) -> bytes | None:
 
 def jpeg_packet(segments: bytes) -> bytes | None:
     """The XMP packet among JPEG segments."""
-    return next((body[len(_JPEG_HEAD) :] for body in _of_jpeg(segments)), None)
-
-
-def _of_jpeg(segments: bytes):
-    for start, end in _jpeg_spans(segments):
-        yield segments[start + 4 : end]
+    spans = _jpeg_spans(segments)
+    return segments[spans[0][0] + 4 + len(_JPEG_HEAD) : spans[0][1]] if spans else None
 
 
 def _jpeg_spans(segments: bytes) -> list[tuple[int, int]]:
