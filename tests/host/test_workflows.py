@@ -26,9 +26,7 @@ EXAMPLES = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "example_workflows").glob("*.json"))
 }
-BLUEPRINT = json.loads(
-    (ROOT / "subgraphs" / "Restore all faces.json").read_text(encoding="utf-8")
-)
+BLUEPRINT = json.loads((ROOT / "subgraphs" / "Restore all faces.json").read_text(encoding="utf-8"))
 CHECKPOINT = ("CheckpointLoaderSimple", "ckpt_name", "value_not_in_list")
 NEED_A_CHECKPOINT = {
     name
@@ -166,7 +164,10 @@ def test_the_server_accepts_what_the_page_would_send(server, info, name):
     assert missing == ({CHECKPOINT} if name in NEED_A_CHECKPOINT else set())
 
 
-@pytest.mark.parametrize("name", [*NEED_A_CHECKPOINT, "restore_photo", "old_photograph"])
+PORTRAITS = ("restore_photo", "old_photograph", "several_references")
+
+
+@pytest.mark.parametrize("name", [*NEED_A_CHECKPOINT, *PORTRAITS])
 def test_only_the_face_of_the_photo_changes(server, info, inputs, name):
     prompt, entry = run(server, info, name)
     before, after = pixels(inputs / "photo.png"), saved(server, prompt, entry)
@@ -185,6 +186,12 @@ def test_only_the_chosen_of_the_group_change(server, info, inputs):
     before, after = pixels(inputs / "group.png"), saved(server, prompt, entry)
     columns = (before != after).any(axis=(0, 2))
     assert columns.any() and not columns[400:].any(), "those on the right were not chosen"
+
+
+def test_references_and_candidates_are_compared_and_reported(server, info):
+    prompt, entry = run(server, info, "several_references")
+    (text,) = entry["outputs"][of(prompt, "PreviewAny")[0]]["text"]
+    assert "face 0" in text and text.count("\n") < 10
 
 
 def test_the_restorers_stand_in_one_row(server, info):
