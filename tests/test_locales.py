@@ -109,3 +109,25 @@ def test_values_of_menus_are_named_as_the_menu_shows_them(language):
                 for value in values if isinstance(values, list) else []:
                     if re.match(rf".*\b{re.escape(str(value))}:", english[key]):
                         assert str(value) in texts[key], (key, value)
+
+
+#: How a language quotes the name of a node.
+QUOTED = {
+    "de": "„([^“]+)“",
+    "fr": "« ([^»]+) »",
+    "es": "«([^»]+)»",
+    "ru": "«([^»]+)»",
+    "zh": "“([^”]+)”",
+    "ja": "「([^」]+)」",
+    "ko": "‘([^’]+)’",
+}
+
+
+@pytest.mark.parametrize("language", QUOTED)
+def test_nodes_are_called_by_the_names_they_carry(language):
+    entries = read(language, "nodeDefs")
+    names = {entry["display_name"] for entry in entries.values()}
+    assert len(names) == len(entries)
+    for key, text in flat(entries).items():
+        for name in re.findall(QUOTED[language], text):
+            assert name.strip("\u00a0 ") in names, (key, name)
