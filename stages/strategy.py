@@ -148,7 +148,7 @@ CHOICES: tuple[Choice, ...] = (
 #: Every match counts. Of the two for grey faces the user's wish picks one.
 ASIDES: tuple[Aside, ...] = (
     Aside(
-        (Bound("missing", low=0.004),), INPAINT,
+        (Bound("missing", low=0.001),), INPAINT,
         "missing parts filled first by {model}",
         "missing parts filled from what is around them, as no inpainting model is on disk",
     ),
