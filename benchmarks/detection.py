@@ -18,19 +18,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from ..models.loader import build
 from ..models.retinaface import MEAN_BGR
 from ..stages.face_detect import detect
-from ..stages.host import Host
 from ..stages.nms import overlap, suppress
+from ..training.false_alarms import One, touches
 
 #: Faces of this side in pixels and more, sqrt(width * height), are those that the bars are about.
 FACE = 24.0
-
-#: A detection that covers an uncertain face, or is covered by it, by this share is not judged.
-TOUCH = 0.3
 
 POINT_KEYS = [f"{p}_{a}" for p in ("leye", "reye", "nose", "lmouth", "rmouth") for a in "xy"]
 
@@ -111,20 +107,9 @@ def read(data: Path, wanted: Callable[[dict], bool]) -> list[Sample]:
     return samples
 
 
-class Ours(Host):
-    """A host whose only network is the detector in a file."""
-
-    def __init__(self, weights: Path):
-        super().__init__()
-        self.network = build(load_file(weights))
-
-    def load(self, name: str) -> torch.nn.Module:
-        return self.network
-
-
 def ours(weights: Path, confidence: float) -> Finder:
     """kintsugi-detector through the stage, all settings as they come but the confidence."""
-    host = Ours(weights)
+    host = One(weights)
 
     def find(image: np.ndarray) -> Found:
         picture = torch.from_numpy(image)[None].float() / 255
@@ -226,20 +211,10 @@ def judge(sample: Sample, found: Found, least: float) -> Tally:
                 errors.append(away / np.linalg.norm(np.subtract(*sample.points[best, :2])))
             continue
         judged = float(_sides(boxes[index : index + 1])[0]) >= least
-        if judged and not _touches(boxes[index], sample.boxes[~counted]):
+        if judged and not touches(boxes[index], sample.boxes[~counted]):
             tally.false_alarms += 1
     tally.errors = tuple(errors)
     return tally
-
-
-def _touches(box: np.ndarray, others: np.ndarray) -> bool:
-    """Whether a box and one of the others share TOUCH of the smaller of the two."""
-    if not len(others):
-        return False
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=1)
-    smaller = np.minimum((box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1))
-    return bool((shared > TOUCH * smaller).any())
 
 
 def added(one: Tally, other: Tally) -> Tally:

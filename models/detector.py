@@ -31,6 +31,9 @@ LOOK_SIZE, LOOK_FACE = 64, 42.0
 #: their mirror images.
 MEAN_POINTS = ((23.3, 26.3), (39.7, 26.3), (31.5, 35.7), (24.4, 43.4), (38.6, 43.4))
 
+#: Votes of the refiner on whether what it sees is a face.
+VOTES = 5
+
 #: Channels of one output cell: score, box (x, y, log width, log height), five points (x, y).
 FIELDS = 1 + 4 + 10
 
@@ -66,9 +69,11 @@ class Head(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Five points of one face at one size and about upright: finer than the grids can say.
+    """Five points of one face at one size and about upright, and whether it is a face at all.
 
-    A cascade's last step after MTCNN (Zhang et al., 2016), small because little is left to learn.
+    A cascade's last step after MTCNN (Zhang et al., 2016): finer and surer than the grids can be,
+    small because little is left to learn. The second answer is read from the last 4x4 cells as a
+    sum of votes, each a pattern of channels times a pattern of places.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (12, 24, 32)):
@@ -79,22 +84,27 @@ class Refiner(nn.Module):
         self.down8 = Conv(second, third, stride=2)
         self.mix = Conv(third, third)
         self.down16 = Conv(third, third, stride=2)
-        self.read = nn.Linear(third * (LOOK_SIZE // 16) ** 2, 10)
+        cells = LOOK_SIZE // 16
+        self.read = nn.Linear(third * cells**2, 10)
+        self.vote = nn.Conv2d(third, VOTES, 1, bias=False)
+        self.place = nn.Parameter(torch.zeros(VOTES, cells, cells))
+        self.bias = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Points in pixels of the crop.
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Points in pixels of the crop, and the logit of its being a face.
 
         Args:
             x: (N, 3, LOOK_SIZE, LOOK_SIZE) RGB in [0, 1], the face about upright and centred.
 
         Returns:
-            (N, 5, 2), the centre of the top-left pixel is (0, 0).
+            (N, 5, 2), the centre of the top-left pixel is (0, 0), and (N,).
         """
         x = x - 0.5
         for layer in (self.down2, self.down4, self.down8, self.mix, self.down16):
             x = F.relu_(layer(x))
         offsets = self.read(x.flatten(1)).unflatten(1, (5, 2))
-        return offsets.new_tensor(MEAN_POINTS) + offsets * (LOOK_SIZE / 8)
+        points = offsets.new_tensor(MEAN_POINTS) + offsets * (LOOK_SIZE / 8)
+        return points, (self.vote(x) * self.place).sum((1, 2, 3)) + self.bias
 
 
 class Detector(nn.Module):

@@ -45,6 +45,10 @@ MIRROR = [1, 0, 2, 4, 3]
 #: are in one pass.
 ROUNDS, POINTS_BATCH = 2, 256
 
+#: Share of the refiner in the logit of the score, its grids have the rest. Measured on validation
+#: people and scenes: the recall of 97 % costs fewer false alarms with it than with 0 or 0.5.
+REFINER = 0.25
+
 #: Crops of a user's box: side of the crop, and of the box in it, from near to far.
 BOX_CROPS = ((320, 240.0), (112, 72.0))
 
@@ -164,28 +168,32 @@ class Search:
             return found
         refined = []
         for frame, faces in enumerate(found):
+            logits = faces.scores[:0]
             for _ in range(ROUNDS if len(faces.scores) else 0):
                 parts = zip(*(each.split(POINTS_BATCH) for each in faces), strict=True)
-                points = [self._points(levels, frame, Candidates(*part)) for part in parts]
-                faces = faces._replace(points=torch.cat(points))
-            refined.append(faces)
+                seen = [self._points(levels, frame, Candidates(*part)) for part in parts]
+                points, logits = (torch.cat(each) for each in zip(*seen, strict=True))
+                faces = faces._replace(points=points)
+            refined.append(faces._replace(scores=_surer(faces.scores, logits)))
         return refined
 
-    def _points(self, levels: list[Level], frame: int, faces: Candidates) -> Tensor:
+    def _points(
+        self, levels: list[Level], frame: int, faces: Candidates
+    ) -> tuple[Tensor, Tensor]:
         """The mean of what the refiner says of each face at each of GLANCES, mirrored and not."""
         frames = torch.full((len(faces.scores),), frame)
-        said = []
+        said, logits = [], []
         for zoom, turn in GLANCES:
             matrices = upright(faces, detector.LOOK_SIZE, detector.LOOK_FACE * zoom, turn)
             crops = sample(levels, frames, matrices, detector.LOOK_SIZE)
             both = torch.cat([crops, crops.flip(-1)])
-            points, mirrored = (
-                refine(self.network, self.card, both, self.host.device).cpu().chunk(2)
-            )
+            points, votes = refine(self.network, self.card, both, self.host.device)
+            logits += votes.chunk(2)
+            points, mirrored = points.chunk(2)
             mirrored = mirrored[:, MIRROR]
             mirrored[..., 0] = detector.LOOK_SIZE - 1 - mirrored[..., 0]
             said.append(transform(_inverse(matrices), ((points + mirrored) / 2).double()))
-        return torch.stack(said).mean(dim=0).float()
+        return torch.stack(said).mean(dim=0).float(), torch.stack(logits).mean(dim=0)
 
     def _look(self, levels: list[Level], frames: Tensor, faces: Candidates) -> Candidates:
         matrices = upright(faces, LOOK_CROP, LOOK_FACE)
@@ -291,6 +299,11 @@ def _above(seen: Candidates, frame: int, floor: float) -> Candidates:
     if len(index) > MOST:
         index = index[scores[index].topk(MOST).indices]
     return Candidates(*(each[frame, index].cpu() for each in seen))
+
+
+def _surer(scores: Tensor, logits: Tensor) -> Tensor:
+    """Scores (N,) of the grids and what the refiner says of the same faces, as one."""
+    return torch.sigmoid(torch.logit(scores, 1e-6).lerp(logits, REFINER))
 
 
 def _merge(faces: Candidates) -> Candidates:

@@ -98,7 +98,11 @@ def ask(
 
 
 @torch.inference_mode()
-def refine(network: nn.Module, card: zoo.ModelCard, crops: Tensor, device: torch.device) -> Tensor:
-    """Five points (N, 5, 2) in upright crops (N, 3, S, S) of one face each; see `Refiner`."""
+def refine(
+    network: nn.Module, card: zoo.ModelCard, crops: Tensor, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Five points (N, 5, 2) in upright crops (N, 3, S, S) of one face each, and the logit (N,) of
+    its being one, on the CPU; see `Refiner`."""
     dtype = next(network.parameters()).dtype
-    return network.refine(feed(crops.to(device), card.pixels).to(dtype)).float()
+    points, logits = network.refine(feed(crops.to(device), card.pixels).to(dtype))
+    return points.float().cpu(), logits.float().cpu()

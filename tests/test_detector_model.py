@@ -78,7 +78,7 @@ def test_a_refiner_that_says_nothing_means_the_average_face():
     refiner = network().refine
     torch.nn.init.zeros_(refiner.read.weight)
     torch.nn.init.zeros_(refiner.read.bias)
-    points = refiner(torch.rand(1, 3, detector.LOOK_SIZE, detector.LOOK_SIZE))
+    points, _ = refiner(torch.rand(1, 3, detector.LOOK_SIZE, detector.LOOK_SIZE))
     torch.testing.assert_close(points[0], torch.tensor(detector.MEAN_POINTS))
 
 

@@ -1,7 +1,8 @@
-"""Trains the last step of kintsugi-detector, its five points: `python -m kintsugi.training.points`.
+"""Trains the last step of kintsugi-detector, the refiner: `python -m kintsugi.training.points`.
 
 It learns from single faces, turned upright and brought to one size as roughly as the detector does
-it, and leaves the rest of the network as it is.
+it, where the five points are, and from the detector's own false alarms what is no face. The rest of
+the network stays as it is.
 """
 
 from __future__ import annotations
@@ -20,8 +21,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.detector import LOOK_FACE, LOOK_SIZE, MEAN_POINTS, Detector
-from .composites import MIRROR, Photo, photometric, read_photos, similarity, warp
+from ..stages.face_search import REFINER
+from .composites import (
+    MIRROR,
+    Photo,
+    photometric,
+    read_negatives,
+    read_photos,
+    similarity,
+    warp,
+)
 from .detector import folded, initialise, schedule
+from .false_alarms import false_alarms
 
 #: How far the detector's box and angle may be off: shift as a share of the side, logarithm of the
 #: scale, angle in radians; standard deviations.
@@ -29,6 +40,12 @@ SHIFT, SCALE, ANGLE = 0.06, 0.10, 0.17
 
 #: One crop in so many is off by this many times as much.
 RARE, WORSE = 6, 2.5
+
+#: Least side of the faces, and of the false alarms, to learn from, px.
+FACE, ALARM = 20.0, 8.0
+
+#: False alarms for each face of a batch, composites to look for them in, weight of telling them.
+ALARMS, CANVASES, TELL = 0.75, 800, 0.5
 
 
 def upright_angle(points: np.ndarray) -> float:
@@ -40,9 +57,14 @@ def upright_angle(points: np.ndarray) -> float:
 
 
 class Crops:
-    """Crops of single faces, made one after the other from a seeded generator."""
+    """Crops of single faces, made one after the other from a seeded generator.
 
-    def __init__(self, photos: list[Photo], seed: int):
+    Args:
+        photos: whose faces to cut out.
+        least: side of the smallest of them, px.
+    """
+
+    def __init__(self, photos: list[Photo], seed: int, least: float):
         self.rng = np.random.default_rng(seed)
         self.faces = [
             (photo, box, points)
@@ -50,7 +72,7 @@ class Crops:
             for box, points, uncertain in zip(
                 photo.boxes, photo.points, photo.uncertain, strict=True
             )
-            if not uncertain and np.sqrt((box[2:] - box[:2]).prod()) >= 20
+            if not uncertain and np.sqrt((box[2:] - box[:2]).prod()) >= least
         ]
 
     def make(self) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +118,10 @@ def train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     folders = ("train/loose", "train/aligned", "hires512/train")
-    crops = Crops(read_photos(options.data, folders, "train"), options.seed)
+    photos, negatives = read_photos(options.data, folders, "train"), read_negatives(options.data)
+    alarms = false_alarms(options.weights, photos, negatives, CANVASES, options.seed)
+    faces, decoys = Crops(photos, options.seed, FACE), Crops(alarms, options.seed + 1, ALARM)
+    print(f"{len(faces.faces)} faces, {len(decoys.faces)} false alarms", flush=True)
     network = Detector()
     if options.more:  # batch norms are folded by now, and stay so
         network.load_state_dict(load_file(options.weights))
@@ -110,9 +135,15 @@ def train(options: argparse.Namespace) -> None:
     while (spent := time.monotonic() - begun) < total:
         for group in optimiser.param_groups:
             group["lr"] = schedule(spent / total, options.rate)
-        pictures, points = crops.batch(options.batch)
-        error = (refine(pictures) - points) / LOOK_FACE
+        pictures, points = faces.batch(options.batch)
+        others, _ = decoys.batch(round(ALARMS * options.batch))
+        said, logits = refine(torch.cat([pictures, others]))
+        true = torch.zeros_like(logits)
+        true[: options.batch] = 1.0
+        error = (said[: options.batch] - points) / LOOK_FACE
         loss = 10 * F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.01)
+        telling = F.binary_cross_entropy_with_logits(logits, true)
+        loss = loss + TELL * telling
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -126,11 +157,15 @@ def train(options: argparse.Namespace) -> None:
                     slow.lerp_(fast, 1 - decay)
             eyes = (points[:, 0] - points[:, 1]).norm(dim=1)
             away = (error * LOOK_FACE).norm(dim=2).mean(dim=1)
-            seen.append(float((away / eyes).median()))
+            seen.append((float((away / eyes).median()), float(telling)))
         if spent - told > 20:
             told = spent
-            print(f"{spent / 60:5.1f} min  step {step}  off by {np.mean(seen):.4f} eye distances",
-                  flush=True)  # fmt: skip
+            off, told_apart = np.mean(seen, axis=0)
+            print(
+                f"{spent / 60:5.1f} min  step {step}  off by {off:.4f} eye distances, "
+                f"cross entropy {told_apart:.4f}",
+                flush=True,
+            )
             seen = []
     network.refine = average
     state = load_file(options.weights)
@@ -139,13 +174,9 @@ def train(options: argparse.Namespace) -> None:
 
 
 def calibrated(state: dict[str, Tensor], threshold: float) -> dict[str, Tensor]:
-    """The same detector with every score moved, so that what was `threshold` becomes 0.5."""
-    moved = dict(state)
-    for name in ("head4", "head8", "head16"):
-        bias = state[f"{name}.read.bias"].clone()
-        bias[0] -= math.log(threshold / (1 - threshold))
-        moved[f"{name}.read.bias"] = bias
-    return moved
+    """The same detector with its scores moved, so that what was `threshold` becomes 0.5."""
+    moved = math.log(threshold / (1 - threshold)) / REFINER
+    return state | {"refine.bias": state["refine.bias"] - moved}
 
 
 def main() -> None:
