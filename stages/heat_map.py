@@ -11,6 +11,7 @@ from torch import Tensor
 from .colour import luma
 from .degradation_estimate import Degradation
 from .detail import scale
+from .strategy import SIDE, figure
 
 #: Colours from undamaged to lost, RGB 0..255, the lightness rising evenly so that more damage is
 #: always brighter, in print and to every eye. Five points of "inferno" (van der Walt and Smith,
@@ -46,15 +47,16 @@ def heat_map(crops: Tensor, degradations: Sequence[Degradation], *, opacity: flo
             shows through.
 
     Returns:
-        (N, S, S, 3) float32 in [0, 1]: the crop in grey, COLOURS by damage, an outline around
-        missing regions that were found, and at the bottom the colours from undamaged to lost.
+        (N, S, S, 3) float32 in [0, 1]: the crop in grey, COLOURS by damage other than lost colour,
+        an outline around missing regions that were found, and at the bottom the colours from
+        undamaged to lost.
     """
     picture = crops.permute(0, 3, 1, 2).float()
     grey = luma(picture[:, :3]) if picture.shape[1] >= 3 else picture
     if not len(degradations):
         return grey.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
     side = picture.shape[-1]
-    damage = torch.stack([one.where for one in degradations])[:, None].to(picture)
+    damage = torch.stack([one.where * _unwanted(one) for one in degradations])[:, None].to(picture)
     damage = F.interpolate(damage, size=(side, side), mode="bilinear").clamp(0, 1)
     drawn = torch.lerp(grey * _DIMMED, colours(damage), damage * opacity)
     missing = [
@@ -71,6 +73,14 @@ def heat_map(crops: Tensor, degradations: Sequence[Degradation], *, opacity: flo
     ramp = torch.linspace(0, 1, side, dtype=drawn.dtype, device=drawn.device)
     drawn[..., -bar:, :] = colours(ramp.expand(1, 1, bar, side))
     return drawn.permute(0, 2, 3, 1).contiguous()
+
+
+def _unwanted(degradation: Degradation) -> float:
+    """Share of the severity that is not colour people may want to be lost: 0 for a fine face that
+    is merely grey, which would be bright all over otherwise."""
+    if not degradation.severity:
+        return 1.0
+    return min(1.0, figure(degradation, "damage", SIDE) / degradation.severity)
 
 
 def _around(mask: Tensor, width: int) -> Tensor:

@@ -94,6 +94,17 @@ def test_the_map_shows_where_and_outlines_what_is_missing():
     assert ((unsure - blue).abs().amax(-1) > 0.01).all()
 
 
+def test_lost_colour_alone_is_no_damage_on_the_map():
+    crops = smooth_picture(64, 64)
+    everywhere = torch.ones(32, 32)
+    grey = degradation(0.3, where=everywhere, grey=1.0)
+    (drawn,) = heat_map.heat_map(crops, [grey])
+    assert drawn[:60].std(-1).max() < 1e-3
+    (both,) = heat_map.heat_map(crops, [degradation(0.6, where=everywhere, grey=1.0, blur=5.0)])
+    (blurred,) = heat_map.heat_map(crops, [degradation(0.6, where=everywhere, blur=5.0)])
+    assert both[:60].std(-1).mean() > 0.05 and both[:60].mean() < blurred[:60].mean()
+
+
 @pytest.mark.parametrize("channels", [1, 4])
 def test_any_crop_can_be_drawn_on(channels):
     crops = smooth_picture(64, 64, channels)
