@@ -127,7 +127,8 @@ def initialise(network: Detector) -> None:
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         if isinstance(module, Conv):
             module.norm = nn.BatchNorm2d(module.out_channels)
             module.register_forward_hook(_normalise)
