@@ -22,6 +22,9 @@ _PATTERN, _STRONGER = 1.5 / 255, 2.0
 #: Side of the cells over which a pattern must hold together.
 _CELL = 8
 
+#: Share of the cells that must show a pattern before it is the decoder's.
+_EVERYWHERE = 0.2
+
 #: How much steeper than the picture's own the rim of a mask may be, and the mean gradient, in
 #: [0, 1] a pixel, below which a rim cannot be seen.
 _STEEPER, _FLAT = 1.2, 0.5 / 255
@@ -56,21 +59,30 @@ def unpattern(before: Tensor, after: Tensor) -> tuple[Tensor, bool]:
     if side < 2 * _CELL or side % _CELL:
         return after, False
     sign = 1 - 2 * (torch.arange(side, device=after.device) % 2).to(after)
+    patterns = (sign[None], sign[:, None], sign * sign[:, None])
     found = False
-    for pattern in (
-        sign[:, None] * sign,
-        sign[None].expand(side, -1),
-        sign[:, None].expand(-1, side),
-    ):
-        old, new = (F.avg_pool2d(grey(x) * pattern, _CELL) for x in (before, after))
-        strong = (new.abs() > _PATTERN) & (new.abs() > _STRONGER * old.abs())
+    for pattern, old, new in zip(patterns, _period(before), _period(after), strict=True):
+        strong = (new > _PATTERN) & (new > _STRONGER * old)
         # A few cells are eyelashes; a decoder leaves its pattern everywhere.
-        if float(strong.float().mean()) < 0.2:
+        if float(strong.float().mean()) < _EVERYWHERE:
             continue
         level = F.avg_pool2d(after * pattern, _CELL)
         level = F.interpolate(level, size=(side, side), mode="bilinear", align_corners=False)
         after, found = after - level * pattern, True
     return after, found
+
+
+def _period(picture: Tensor) -> list[Tensor]:
+    """Amplitude, by cells, of what alternates from column to column, row to row, and both."""
+    plane = grey(picture)
+    left, right = plane[..., ::2], plane[..., 1::2]
+    across, along = left - right, left + right
+    parts = (
+        across[..., ::2, :] + across[..., 1::2, :],
+        along[..., ::2, :] - along[..., 1::2, :],
+        across[..., ::2, :] - across[..., 1::2, :],
+    )
+    return [F.avg_pool2d(part, _CELL // 2).abs() / 4 for part in parts]
 
 
 def rim(before: Tensor, joined: Tensor, ramp: Tensor) -> float:

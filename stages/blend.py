@@ -373,9 +373,8 @@ def _regrain(blended, weight, touched, change, picture, region, settings: Settin
     around = grains.spectrum(picture[wide.slices()], free)
     if around is None:
         return
-    original = grains.spectrum(picture[region.slices()], inside)
-    around = grains.wanted(around, original)
-    roots = grains.lacking(around, grains.spectrum(blended, inside), settings.grain)
+    gone = grains.lost(picture[region.slices()], blended, inside)
+    roots = grains.lacking(around, gone, settings.grain)
     if roots is None:
         return
     noise = grains.synthesise(roots, region.height, region.width, settings.seed + frame)

@@ -30,8 +30,8 @@ _GRAIN, _DAMAGE = 5 / 255, 10 / 255
 #: Deviation that is not worth an addition: a quarter of a step of 8 bits.
 _LEAST = 0.25 / 255
 
-#: Share of the grain wanted from which a face has enough of its own.
-_ALIKE = 0.95
+#: Share of the grain around that a face may lose unnoticed.
+_ALIKE = 0.2
 
 #: Brightness beyond which grain is clipped and cannot be measured.
 _RANGE = (0.04, 0.96)
@@ -51,9 +51,30 @@ def spectrum(picture: Tensor, where: Tensor) -> Tensor | None:
         (rings, C, C) mean power of each ring of frequencies, as variance a coefficient, or None
         where too little is flat to tell.
     """
-    patches = _patches(picture, where)
-    if patches is None:
+    places = _places(picture, where)
+    return None if places is None else _spectrum_at(picture, *places)
+
+
+def lost(original: Tensor, result: Tensor, where: Tensor) -> Tensor | None:
+    """The spectrum of what a restorer took away: measured in the same patches before and after,
+    so that the shape of a face, which both have, does not count.
+
+    Args:
+        original, result: (H, W, C) in [0, 1].
+        where: (H, W) bool, the restored skin.
+
+    Returns:
+        (rings, C, C), negative where something was added, or None as `spectrum`.
+    """
+    places = _places(original, where)
+    if places is None:
         return None
+    return _spectrum_at(original, *places) - _spectrum_at(result, *places)
+
+
+def _spectrum_at(picture: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
+    """(rings, C, C) mean cross spectrum of the patches at these corners."""
+    patches = _windows(picture, tops, lefts)
     window = torch.hann_window(_PATCH, periodic=False, device=picture.device) + 0.05
     window = window[:, None] * window
     centred = patches - patches.mean((2, 3), keepdim=True)
@@ -74,45 +95,33 @@ def deviation(cross: Tensor) -> float:
     return float((power * (rings >= _SLOWEST)).mean().clamp(min=0).sqrt())
 
 
-def wanted(around: Tensor | None, original: Tensor | None) -> Tensor | None:
-    """The grain that a face should have: that around it, if its original was as grainy.
+def lacking(around: Tensor | None, gone: Tensor | None, strength: float) -> Tensor | None:
+    """What a face lacks of the grain around it: what it lost, at most what is around.
 
-    Cloth, leaves and walls may have no flat part at all; then the original skin is the quieter one
-    and tells how much of what is around is grain.
-
-    Args:
-        around, original: spectra around the face and of its original skin.
-    """
-    if around is None or original is None:
-        return None
-    return min(around, original, key=deviation)
-
-
-def lacking(around: Tensor | None, inside: Tensor | None, strength: float) -> Tensor | None:
-    """What a face lacks of the grain around it.
+    Cloth, leaves and walls may have no flat part at all and look grainy; then the face lost less
+    and that counts.
 
     Args:
-        around, inside: spectra, `around` from `wanted`; None where they could not be measured.
+        around: spectrum of the surroundings. gone: from `lost`. None where it cannot be measured.
         strength: 0 none to 1 all of it; above 1 what counts as damage is allowed for as well.
 
     Returns:
         (rings, C, C) square roots of the spectrum to add, or None where nothing is to be added.
     """
-    if around is None or inside is None or strength == 0:
+    if around is None or gone is None or strength == 0:
         return None
     found = deviation(around)
-    start, end = _GRAIN * max(strength, 1), _DAMAGE * max(strength, 1)
-    allowed = min(found, start) * min(max((end - found) / (end - start), 0.0), 1.0)
     if found < _LEAST:
         return None
-    if deviation(inside) > _ALIKE * allowed:
-        return None
-    missing = around * (allowed / found) ** 2 - inside
-    values, vectors = torch.linalg.eigh(missing)
+    start, end = _GRAIN * max(strength, 1), _DAMAGE * max(strength, 1)
+    allowed = min(found, start) * min(max((end - found) / (end - start), 0.0), 1.0)
+    values, vectors = torch.linalg.eigh(gone)
     values = values.clamp(min=0)
     values[:_SLOWEST] = 0
+    most = around.diagonal(dim1=1, dim2=2).sum(1) * (allowed / found) ** 2
+    values = values * (most / values.sum(1).clamp(min=1e-12)).clamp(max=1)[:, None]
     roots = vectors @ torch.diag_embed(values.sqrt()) @ vectors.transpose(1, 2)
-    if deviation(roots @ roots) < _LEAST:
+    if deviation(roots @ roots) < max(_LEAST, _ALIKE * allowed):
         return None
     return roots * min(strength, 1.0)
 
@@ -142,32 +151,38 @@ def synthesise(roots: Tensor, height: int, width: int, seed: int) -> Tensor:
     return tile.repeat(down, right, 1)[:height, :width]
 
 
-def _patches(picture: Tensor, where: Tensor) -> Tensor | None:
-    """(N, C, 16, 16) flat patches that lie wholly in `where`, or None."""
+def _places(picture: Tensor, where: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Top and left of flat patches that lie wholly in `where`, or None."""
     height, width = where.shape
     if min(height, width) < _PATCH:
         return None
-    step = max(_PATCH // 2, round(math.sqrt(height * width / (4 * _MOST))))
-    free = where.unfold(0, _PATCH, step).unfold(1, _PATCH, step).flatten(2).all(2)
-    tops, lefts = free.nonzero(as_tuple=True)
-    if len(tops) < _FEWEST:
-        return None
+    step = max(_PATCH // 2, round(math.sqrt(height * width / (2 * _MOST))))
+    # Masks are smooth, so a few samples of each patch tell whether it lies inside.
+    free = where.unfold(0, _PATCH, step).unfold(1, _PATCH, step)[..., ::5, ::5].flatten(2).all(2)
+    tops, lefts = (index * step for index in free.nonzero(as_tuple=True))
     if len(tops) > _MOST:
         chosen = torch.linspace(0, len(tops) - 1, _MOST).long()
         tops, lefts = tops[chosen], lefts[chosen]
-    windows = picture.unfold(0, _PATCH, step).unfold(1, _PATCH, step)
-    patches = windows[tops, lefts].float()
-    grey = patches.mean(1)
-    usable = (grey.mean((1, 2)) > _RANGE[0]) & (grey.mean((1, 2)) < _RANGE[1])
-    patches, grey = patches[usable], grey[usable]
-    if len(patches) < _FEWEST:
+    if len(tops) < _FEWEST:
         return None
+    grey = _windows(picture, tops, lefts).mean(1)
+    light = grey.mean((1, 2))
     # Means of quarters hold what is shape and hardly any grain, so choosing by them takes no side.
     shape = F.avg_pool2d(grey[:, None], _PATCH // 2).flatten(1).var(1)
-    patches = patches[shape.argsort()[: max(int(len(patches) * _FLATTEST), _FEWEST)]]
+    shape = shape.masked_fill((light < _RANGE[0]) | (light > _RANGE[1]), torch.inf)
+    usable = int(shape.isfinite().sum())
+    if usable < _FEWEST:
+        return None
+    flat = shape.argsort()[: max(int(usable * _FLATTEST), _FEWEST)]
     # Of those the quieter half: texture is loud, and grain hardly differs from patch to patch.
-    loud = patches.var((1, 2, 3))
-    return patches[loud.argsort()[: max(len(patches) // 2, _FEWEST)]]
+    quiet = grey[flat].var((1, 2)).argsort()[: max(len(flat) // 2, _FEWEST)]
+    return tops[flat[quiet]], lefts[flat[quiet]]
+
+
+def _windows(picture: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
+    """(N, C, 16, 16) float32 patches with these corners."""
+    windows = picture.unfold(0, _PATCH, 1).unfold(1, _PATCH, 1)
+    return windows[tops, lefts].float()
 
 
 def _ring_places(height: int, width: int, device: torch.device) -> Tensor:

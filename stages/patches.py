@@ -196,8 +196,10 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> Tensor:
     if settings.colour != "none" and settings.tone != "free":
         curve = colour.tone_curve(colour.thumbnail(small_before))
     if curve is None and before.shape[1] == 3 and settings.colour != "none":
-        hue, names = artefacts.hues(face, seen.matrix, seen.size, small_after, small_before)
+        halves = (F.avg_pool2d(small, 2) for small in (small_after, small_before))
+        hue, names = artefacts.hues(face, seen.matrix, seen.size, *halves)
         if hue is not None:
+            hue = detail.scale(hue, small_after.shape[-1])
             low = hue if low is None else low + hue
             say(f"the colour of the {' and the '.join(names)} had shifted: brought back")
     _look(seen, face, settings, say)

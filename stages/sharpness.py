@@ -56,6 +56,7 @@ def sharpen(
 
 def _matched(before: Tensor, after: Tensor, ramp: Tensor) -> float:
     old, new = octaves(before), octaves(after)
+    old, new = old[:, :, ::2], new[:, :, ::2]
     t = F.interpolate(ramp, size=old.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
     inside, around = t > 0.5, t == 0
     face, near = measure(new, inside), measure(old, around)
@@ -86,7 +87,7 @@ def measure(energies: Tensor, where: Tensor) -> float | None:
     count = len(edges)
     if count < _SAMPLES:
         return None
-    sample = edges[:: max(count // 4096, 1)]
+    sample = edges[:: max(count // 2048, 1)]
     strongest = edges >= sample.quantile(1 - _EDGES)
     quiet = edges <= sample.quantile(_QUIET)
     strength = float(edges[strongest].mean() - edges[quiet].mean())
