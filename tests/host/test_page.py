@@ -412,3 +412,22 @@ def test_it_works_in_app_mode(page):
              .some((count) => count.textContent.endsWith("1/2"))"""
     )
     page.shot("15_app_chosen")
+
+
+def test_the_guard_shows_the_likeness_and_what_was_invented(page):
+    page.load(example("several_references", "group.png"))
+    assert page.run() == ""
+    page.look_at("KintsugiIdentityGuard")
+    guarded = compare_of(page, "KintsugiIdentityGuard")
+    meter = guarded.locator("[role=meter]")
+    meter.wait_for(state="visible")
+    assert -1 <= float(meter.get_attribute("aria-valuenow")) <= 1
+    assert "at least" in meter.get_attribute("aria-valuetext")
+    assert guarded.locator(".kintsugi-verdict").inner_text()
+    veil = guarded.locator(".kintsugi-overlay")
+    assert not veil.is_visible()
+    page.shot("16_guard")
+    guarded.get_by_label("Show in gold").click()
+    veil.wait_for(state="visible")
+    assert veil.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    page.shot("17_gold")
