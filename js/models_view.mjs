@@ -80,7 +80,7 @@ export class ModelsView {
     if (model && row.auto) about = `${model.title}: ${about}`;
     if (row?.refused) about = t("refusedLicence");
     if (this.silent) about = t("noServer");
-    else if (this.answer && !model) about = t("noModel");
+    else if (this.answer && !model) about = t(row?.auto ? "noAuto" : "noModel");
     this.words.textContent = about;
     this.words.title = model ? `${model.title}: ${about}${model.note ? `; ${model.note}` : ""}` : about;
     show(this.licence, Boolean(model));
@@ -179,7 +179,7 @@ export class ModelsView {
         model
           ? h("span", { class: "kintsugi-badge", "data-level": badge(model) }, t(`commercial ${model.commercial}`))
           : null,
-        h("small", {}, model ? `${this.stateOf(model)} · ${model.licence}` : t("noModel")),
+        h("small", {}, model ? `${this.stateOf(model)} · ${model.licence}` : t(auto ? "noAuto" : "noModel")),
         refused ? h("small", {}, model.reason) : null,
       );
     });

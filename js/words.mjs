@@ -50,6 +50,7 @@ export const ENGLISH = {
   licence: "Licence",
   refusedLicence: "refused: not cleared for commercial use",
   noModel: "needs no model",
+  noAuto: "none of these models is on disk",
   noServer: "the server does not answer",
   fetching: "Fetching {title}",
   "state built in": "comes with the pack",
