@@ -21,11 +21,15 @@ _CELL = 4
 _WINDOW = ((7, 7), (1.5, 1.5))
 
 
-def _band_energy(picture: Tensor) -> Tensor:
-    """Local energy of the finest octave, (N, 1, ceil(H / 4), ceil(W / 4))."""
+def finest(picture: Tensor) -> Tensor:
+    """The finest octave of (N, C, H, W), of its grey: (N, 1, H, W)."""
     plane = grey(picture)
-    band = plane - soften(soften(plane))
-    return blur(F.avg_pool2d(band.square_(), _CELL, ceil_mode=True), *_WINDOW)
+    return plane - soften(soften(plane))
+
+
+def energy(band: Tensor) -> Tensor:
+    """Local energy of a band (N, 1, H, W): (N, 1, ceil(H / 4), ceil(W / 4))."""
+    return blur(F.avg_pool2d(band.square(), _CELL, ceil_mode=True), *_WINDOW)
 
 
 def grey(picture: Tensor) -> Tensor:
@@ -63,7 +67,11 @@ def kept(before: Tensor, after: Tensor) -> Tensor:
         (N, 1, ceil(H / 4), ceil(W / 4)) in [0, 1], cells that cover the picture: the local ratio of
         band amplitudes, 1 where nothing was taken away.
     """
-    energy_before, energy_after = _band_energy(before), _band_energy(after)
+    return kept_of(energy(finest(before)), energy(finest(after)))
+
+
+def kept_of(energy_before: Tensor, energy_after: Tensor) -> Tensor:
+    """`kept` by the energies of the finest octave."""
     return ((energy_after + _FLOOR) / (energy_before + _FLOOR)).sqrt_().clamp_(max=1)
 
 

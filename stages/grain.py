@@ -37,7 +37,7 @@ _ALIKE = 0.2
 _RANGE = (0.04, 0.96)
 
 #: Side of the tile of synthesised noise.
-_TILE = 256
+_TILE = 192
 
 
 def spectrum(picture: Tensor, where: Tensor) -> Tensor | None:
@@ -131,7 +131,7 @@ def synthesise(roots: Tensor, height: int, width: int, seed: int) -> Tensor:
 
     Args:
         roots: from `lacking`.
-        height, width: pixels wanted; a tile of 256 without seams is repeated.
+        height, width: pixels wanted; a tile without seams is repeated.
         seed: the same seed gives the same noise.
 
     Returns:

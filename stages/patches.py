@@ -78,6 +78,11 @@ class View:
         side = min(_SMALL, self.before.shape[-1])
         return detail.scale(self.before, side), detail.scale(self.after, side)
 
+    @cached_property
+    def fine(self) -> tuple[Tensor, Tensor]:
+        """The finest octaves of original and restored, (1, 1, s, s)."""
+        return detail.finest(self.before), detail.finest(self.after)
+
 
 def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
     """The original and the restored crop of a face at the size at which they are compared.
@@ -141,9 +146,9 @@ def make(
         change = before.new_zeros(1).expand(before.shape[1], region.height, region.width)
     else:
         weight = ramp if skin is None or float(skin.sum()) < 64 else skin
-        full = _change(seen, face, ramp, weight, settings, tone, say)
+        full, sharper = _change(seen, face, ramp, weight, settings, tone, say)
         joined = _join(before, full, ramp, settings, say)
-        gain = _lost(before, before + full, ramp, seen, face, settings)
+        gain = _lost(seen, sharper, ramp, face, settings)
         if gain is not None:
             maps.append(gain)
             joined = joined - F.interpolate(gain, (side, side), mode="bilinear") * before
@@ -176,13 +181,18 @@ def _shown(ramp: Tensor, seen: View, region: geometry.Region) -> geometry.Region
     return region if inner.empty else inner
 
 
-def _change(seen, face, ramp, weight, settings, tone, say) -> Tensor:
-    """What is added to the original at full weight: restored, in tone, in sharpness."""
+def _change(seen, face, ramp, weight, settings, tone, say) -> tuple[Tensor, float]:
+    """What is added to the original at full weight: restored, in tone, in sharpness; and the gain
+    of its finest octave."""
     before, side = seen.before, seen.before.shape[-1]
     small_before, small_after = seen.small
     inside = detail.scale(ramp, small_before.shape[-1])
     changed = float(((small_after - small_before).abs() * inside).sum() / 3 / inside.sum())
-    after, gain = sharpness.sharpen(before, seen.after, ramp, settings.sharpness, changed)
+    fine_before, fine = seen.fine
+    gain = sharpness.gain(
+        (before, fine_before), (seen.after, fine), ramp, settings.sharpness, changed
+    )
+    after = seen.after if gain == 1 else seen.after + fine * (gain - 1)
     if settings.sharpness == "match" and abs(gain - 1) > _TOLD:
         say(f"{'softened' if gain < 1 else 'sharpened'} to what is around it")
     if seen.patterned:
@@ -207,10 +217,10 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> Tensor:
         # Nothing in it is finer than the thumbnail, so straight lines between are enough.
         after = after + F.interpolate(low, (side, side), mode="bilinear", align_corners=False)
     if curve is None:
-        return after - before
+        return after - before, gain
     if settings.tone == "keep":
-        return colour.on_curve(before, after, curve)
-    return colour.luma(after).expand_as(before) - before
+        return colour.on_curve(before, after, curve), gain
+    return colour.luma(after).expand_as(before) - before, gain
 
 
 def _look(seen: View, face: Face, settings: Settings, say) -> None:
@@ -242,9 +252,10 @@ def _join(before: Tensor, change: Tensor, ramp: Tensor, settings: Settings, say)
     return joined
 
 
-def _lost(before, after, ramp, seen: View, face: Face, settings: Settings) -> Tensor | None:
+def _lost(seen: View, sharper, ramp: Tensor, face: Face, settings: Settings) -> Tensor | None:
     """How much of the picture's own finest detail goes, (1, 1, g, g) in [-1, 0], or None."""
-    share = detail.kept(before, after)
+    before, after = (detail.energy(band) for band in seen.fine)
+    share = detail.kept_of(before, after * sharper**2)
     trust = _trust(face)
     if trust is not None and float(geometry.scale_of(seen.matrix)) < 1:
         trust = F.interpolate(trust.to(share), share.shape[-2:], mode="bilinear")

@@ -32,31 +32,28 @@ _CHANGED = 2 / 255
 _FLOOR = (0.5 / 255) ** 2
 
 
-def sharpen(
-    before: Tensor, after: Tensor, ramp: Tensor, mode: str, changed: float
-) -> tuple[Tensor, float]:
-    """Fit the finest octave of a restored crop to the picture around the face.
+def gain(
+    before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], ramp: Tensor, mode: str, changed
+) -> float:
+    """What the finest octave of a restored crop is to be multiplied with to fit its picture.
 
     Args:
-        before, after: (1, C, s, s), at most as large as the face in the picture.
+        before, after: crops (1, C, s, s), at most as large as the face in the picture, each with
+            its finest octave (1, 1, s, s).
         ramp: (1, 1, g, g), 0 outside the face.
         mode: of MODES.
         changed: mean difference of the two, in [0, 1].
-
-    Returns:
-        (1, C, s, s), `after` itself where nothing is to be done, and the gain used.
     """
-    gain = _MORE if mode == "more" else 1.0
-    if mode == "match" and changed:
-        gain = 1 + (_matched(before, after, ramp) - 1) * min(changed / _CHANGED, 1.0)
-    if gain == 1:
-        return after, 1.0
-    return torch.lerp(soften(soften(after)), after, gain), gain
+    if mode == "more":
+        return _MORE
+    if mode == "as is" or not changed:
+        return 1.0
+    return 1 + (_matched(before, after, ramp) - 1) * min(changed / _CHANGED, 1.0)
 
 
-def _matched(before: Tensor, after: Tensor, ramp: Tensor) -> float:
-    old, new = octaves(before), octaves(after)
-    old, new = old[:, :, ::2], new[:, :, ::2]
+def _matched(before, after, ramp: Tensor) -> float:
+    # Every other row is enough to measure.
+    old, new = (octaves(*pair)[:, ::2] for pair in (before, after))
     t = F.interpolate(ramp, size=old.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
     inside, around = t > 0.5, t == 0
     face, near = measure(new, inside), measure(old, around)
@@ -68,13 +65,15 @@ def _matched(before: Tensor, after: Tensor, ramp: Tensor) -> float:
     return min(max(wanted, _GAIN[0]), _GAIN[1])
 
 
-def octaves(picture: Tensor) -> Tensor:
-    """Energies of the finest octave and of the next, (2, s / 2, s / 2), of (1, C, s, s)."""
-    plane = grey(picture)
-    first = soften(soften(plane))
-    fine = F.avg_pool2d((plane - first).square_(), 2)
-    half = F.avg_pool2d(first, 2)
-    return torch.cat([fine, (half - soften(soften(half))).square_()])[:, 0]
+def octaves(picture: Tensor, fine: Tensor) -> Tensor:
+    """Energies of the finest octave and of the next, (2, s / 2, s / 2).
+
+    Args:
+        picture: (1, C, s, s). fine: its finest octave, (1, 1, s, s).
+    """
+    half = F.avg_pool2d(grey(picture) - fine, 2)
+    next_one = half - soften(soften(half))
+    return torch.cat([F.avg_pool2d(fine.square(), 2), next_one.square_()])[:, 0]
 
 
 def measure(energies: Tensor, where: Tensor) -> float | None:

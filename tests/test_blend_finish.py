@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from faces_for_tests import grainy_picture, place, smooth_picture
-from kintsugi.stages import artefacts, colour, grain, masks, placing, seams, sharpness
+from kintsugi.stages import artefacts, colour, detail, grain, masks, placing, seams, sharpness
 from kintsugi.stages.blend import blend
 from kintsugi.stages.degradation_estimate import KINDS, Degradation, Finding
 from kintsugi.stages.fill import fill, missing
@@ -28,6 +28,10 @@ def softened(crops: torch.Tensor) -> torch.Tensor:
     """What a restorer does to grain."""
     padded = F.pad(planes(crops), (4, 4, 4, 4), mode="replicate")
     return F.avg_pool2d(padded, 9, 1).permute(0, 2, 3, 1)
+
+
+def with_finest(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return picture, detail.finest(picture)
 
 
 def rings(side: int) -> torch.Tensor:
@@ -216,7 +220,7 @@ def test_sharpness_is_the_steepness_of_edges_not_their_number():
 
     everywhere = torch.ones(128, 128, dtype=torch.bool)
     sharp, many, soft = (
-        sharpness.measure(sharpness.octaves(edges(*kind)), everywhere)
+        sharpness.measure(sharpness.octaves(*with_finest(edges(*kind))), everywhere)
         for kind in ((32, 1), (16, 1), (32, 4))
     )
     assert sharp == pytest.approx(many, rel=0.25)
@@ -229,14 +233,14 @@ def test_a_face_sharper_than_its_picture_is_softened_and_one_softer_sharpened():
         blurred = F.avg_pool2d(F.pad(blurred, (1, 1, 1, 1), mode="replicate"), 3, 1)
     steps = planes(smooth_picture(256, 256)).mul(8).round().div(8)
     ramp = rings(128)
-    _, gain = sharpness.sharpen(blurred, steps, ramp, "match", 0.1)
-    assert gain < 0.9
-    mild = F.avg_pool2d(F.pad(steps, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    blurred, steps = with_finest(blurred), with_finest(steps)
+    assert sharpness.gain(blurred, steps, ramp, "match", 0.1) < 0.9
+    mild = F.avg_pool2d(F.pad(steps[0], (1, 1, 1, 1), mode="replicate"), 3, 1)
     mild = F.avg_pool2d(F.pad(mild, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    _, gain = sharpness.sharpen(steps, mild, ramp, "match", 0.1)
-    assert gain > 1.1
-    assert sharpness.sharpen(steps, mild, ramp, "as is", 0.1)[0] is mild
-    assert sharpness.sharpen(steps, mild, ramp, "match", 0.0)[0] is mild
+    mild = with_finest(mild)
+    assert sharpness.gain(steps, mild, ramp, "match", 0.1) > 1.1
+    assert sharpness.gain(steps, mild, ramp, "as is", 0.1) == 1
+    assert sharpness.gain(steps, mild, ramp, "match", 0.0) == 1
 
 
 @pytest.mark.parametrize("method", ["match", "covariance", "wavelet"])
@@ -378,11 +382,11 @@ def test_real_detail_of_a_large_face_is_kept_where_the_findings_say_so():
     noisy, _ = blend(picture, clean, found["noisy"], **options)
     middle = mask[0] > 0.99
 
-    def detail(result):
+    def fineness(result):
         return float(result[0].diff(dim=1)[:, :, :1][middle[:, 1:]].std())
 
-    assert detail(fine) > 0.9 * detail(picture)
-    assert detail(noisy) < 0.8 * detail(picture)
+    assert fineness(fine) > 0.9 * fineness(picture)
+    assert fineness(noisy) < 0.8 * fineness(picture)
 
 
 def test_what_a_crop_holds_lands_where_it_was_cut():
