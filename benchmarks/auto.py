@@ -218,8 +218,10 @@ def main() -> None:
         if options.tune:
             print(f"{limits(levels)}\n\n{table(levels)}\n\n{chosen(levels)}", flush=True)
             continue
+        done = f"{start + len(lot)} of {len(numbers)} faces, in random order, at each level."
         text = [
             f"{HEAD} --part {options.part}`.\n",
+            f"{done}\n",
             verdict(levels) + "\n",
             table(levels) + "\n",
             "Who got the faces:\n",
