@@ -52,8 +52,8 @@ Validation people of the data folder, aligned 256 px faces, as they are ("clean"
 three strengths by `training/degradations.py` (mixed damages, fixed seeds), with no model on disk
 but the built-in ones. PSNR in dB over RGB, 60 for equal pictures; identity as the cosine between
 MobileFaceNet embeddings of the result and of the clean face; "untouched" is the share of faces that
-came back bit for bit. "auto" looks at each face and follows the table in `stages/strategy.py`, its
-limit was set on training people (`--tune`). Written by `python -m kintsugi.benchmarks.auto"""
+came back bit for bit. "auto" looks at each face and follows the table in `stages/strategy.py`; what
+it calls fine was set on training people (`--tune`). Written by `python -m kintsugi.benchmarks.auto"""
 
 
 @dataclass(frozen=True)
