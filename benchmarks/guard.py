@@ -113,7 +113,7 @@ def measure(folder: Path, count: int) -> list[str]:
         f"seeds; threshold {THRESHOLD}; embedder {card.title}. A result is let through if its "
         "probability reaches the threshold. Written by `python -m kintsugi.benchmarks.guard`.",
         "",
-        "| result | let through at full strength | least probability |",
+        "| result | let through at full strength | median probability |",
         "|---|---|---|",
     ]
     through = {}
@@ -128,7 +128,7 @@ def measure(folder: Path, count: int) -> list[str]:
     for name, results in broken(clean, restored).items():
         through[name] = judged(results, action="report").probability_before
     lines += [
-        f"| {name} | {float((told >= THRESHOLD).float().mean()):.1%} | {float(told.min()):.2f} |"
+        f"| {name} | {float((told >= THRESHOLD).float().mean()):.1%} | {float(told.median()):.2f} |"
         for name, told in through.items()
     ]
     every = torch.cat(caught)
@@ -276,15 +276,12 @@ def bands(folder: Path, count: int = 30) -> list[str]:
     ]
 
 
-def fit_curve(good: Tensor, bad: Tensor, weight: float = 1.0) -> structure.Curve:
-    """The logistic curve between figures (N, K) of honest and of broken results.
-
-    Args:
-        weight: of all broken results against all honest ones.
-    """
+def fit_curve(good: Tensor, bad: Tensor) -> structure.Curve:
+    """The logistic curve between figures (N, K) of honest and of broken results, which count the
+    same in all."""
     figures = torch.cat([good, bad]).double()
     wanted = torch.cat([torch.ones(len(good)), torch.zeros(len(bad))]).double()
-    counts = torch.where(wanted > 0, 1 / len(good), weight / len(bad))
+    counts = torch.where(wanted > 0, 1 / len(good), 1 / len(bad))
     mean, deviation = figures.mean(0), figures.std(0).clamp(min=1e-6)
     ready = (figures - mean) / deviation
     slope = torch.zeros(figures.shape[1], dtype=torch.double, requires_grad=True)
@@ -325,7 +322,7 @@ def fit(folder: Path, count: int) -> list[str]:
             bad.append(structure.forms(old, octaves.plane(face, structure.SIDE)))
         tinted += [structure.tones(tones, structure.lab(face)) for face in lost.values()]
     return [
-        f"FORMS = {fit_curve(torch.cat(good), torch.cat(bad), 2.0)}",
+        f"FORMS = {fit_curve(torch.cat(good), torch.cat(bad))}",
         f"TONES = {fit_curve(torch.cat(plain), torch.cat(tinted))}",
     ]
 

@@ -77,12 +77,15 @@ class Provenance:
 
 
 def model_use(name: str, host: Host | None = None) -> ModelUse:
-    """The record of a model of the zoo, the hash being that of the file on disk.
+    """The record of a model, the hash being that of its file on disk.
+
+    One that is not of the zoo is recorded by its name alone.
 
     Raises:
-        KeyError: there is no such model.
         HubError: its file is not there and cannot be fetched.
     """
+    if name not in zoo.CARDS:
+        return ModelUse(name, name, "", "", "unknown", "unknown", "unclear")
     card = zoo.card(name)
     host = host or Host()
     path = zoo.locate(name, library=host.library, progress=host.progress)

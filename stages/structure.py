@@ -62,8 +62,8 @@ class Curve:
 
 
 #: Over `forms` and `tones`; fitted by `python -m kintsugi.benchmarks.guard --fit`.
-FORMS = Curve(-10.55, (-0.95, -1.14, 3.26, 2.40, 0.19))
-TONES = Curve(4.85, (-0.186, -1.148, -0.089))
+FORMS = Curve(-8.374, (-1.966, -1.196, 2.316, 2.658, 0.893))
+TONES = Curve(3.604, (-0.191, -0.836, -0.162))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,13 +159,16 @@ def lab(crops: Tensor) -> Tensor:
 
 
 def tones(old: Tensor, new: Tensor) -> Tensor:
-    """(N, 3) figures of CIELAB planes: how far the colour of the face moved, how much further it is
-    from that of skin than before (in deviations), how far the lightness moved."""
+    """(N, 3) figures of CIELAB planes: how far the colour of the face moved, unless towards that
+    of skin, how much further it is from that (in deviations), and how far the lightness moved."""
     face = octaves.region("face", _COLOURS)
     before, after = ((plane * face).sum((2, 3)) / face.sum() for plane in (old, new))
     grey = before[:, 1:].norm(dim=1) < _GREY
     away = (_from_skin(after) - _from_skin(before).clamp(min=_SKIN)).clamp(min=0)
     distance = (after - before)[:, 1:].norm(dim=1)
+    # Taking a cast away moves the colour far, towards that of skin.
+    nearer = (_from_skin(before) - _from_skin(after).clamp(min=_SKIN)).clamp(min=0)
+    distance = distance * (1 - (nearer / _SKIN).clamp(max=1))
     distance = torch.where(grey & (away == 0), 0.0, distance)
     return torch.stack([distance, away, (after - before)[:, 0].abs()], 1)
 
