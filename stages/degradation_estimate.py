@@ -74,7 +74,20 @@ UNITS = {
 
 #: Probability from which a kind counts as present. Set on people of the training split who were
 #: kept out of training, so that at most 3 in 100 clean faces have any finding.
-THRESHOLDS = dict.fromkeys(KINDS, 0.5)
+THRESHOLDS = {
+    "blur": 0.51,
+    "motion": 0.51,
+    "resolution": 0.51,
+    "pixelation": 0.51,
+    "noise": 0.84,
+    "jpeg": 0.51,
+    "missing": 0.71,
+    "fading": 0.51,
+    "cast": 0.51,
+    "grey": 0.98,
+    "underexposure": 0.91,
+    "overexposure": 0.72,
+}
 
 #: Strengths from which a kind is worth mending and at which nothing is left of what it takes, in
 #: units of a 256 px crop, and how much of the person that is. Lengths, noise and shares go by their

@@ -83,9 +83,9 @@ def map_losses(
     return [cover(missing[face == 1, 0], mask[face == 1]), F.l1_loss(drawn, wanted[face == 1])]
 
 
-def hide(signs: Tensor, network: Degradation) -> Tensor:
-    """The statistics with some of them at their mean."""
-    return torch.where(torch.rand(signs.shape) < HIDDEN, network.mean, signs)
+def hide(signs: Tensor, network: Degradation, share: float = HIDDEN) -> Tensor:
+    """The statistics with a share of them at their mean."""
+    return torch.where(torch.rand(signs.shape) < share, network.mean, signs)
 
 
 def rate(share: float, peak: float) -> float:

@@ -121,9 +121,9 @@ def main() -> None:
     network.slope.copy_(torch.tensor([slope for slope, _ in fits]))
     network.shift.copy_(torch.tensor([shift for _, shift in fits]))
     probability = (logits * network.slope + network.shift).sigmoid()
-    for kind, fit, least in zip(
-        KINDS, fits, thresholds(probability[samples["clean"]]), strict=True
-    ):
+    # A black and white photograph is not without a finding.
+    clean = samples["clean"] & (samples["present"] == 0).all(1)
+    for kind, fit, least in zip(KINDS, fits, thresholds(probability[clean]), strict=True):
         rounded = min(np.ceil(float(least) * 100 + 0.5) / 100, 0.99)
         print(f'    "{kind}": {rounded:.2f},  # slope {fit[0]:.2f}, shift {fit[1]:.2f}')
     weights = {

@@ -24,6 +24,9 @@ from torch.nn import functional as F
 #: Samples of a stored file, and of a step.
 FILE, BATCH = 200, 192
 
+#: Share of the statistics that is hidden: few samples, seen often, are learned by heart without.
+HIDDEN = 0.4
+
 
 def collect(data: Path, folder: Path, count: int, seed: int) -> None:
     """Store `count` samples."""
@@ -63,7 +66,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
     parser.add_argument("--run", type=Path, default=Path("runs/degradation"))
     parser.add_argument("--collect", type=int, default=0, help="store so many samples and stop")
-    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--minutes", type=float, default=1.5)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -92,7 +95,7 @@ def main() -> None:
             group["lr"] = rate(now / total, options.rate)
         chosen = torch.from_numpy(rng.choice(count, BATCH, replace=False))
         batch = {name: part[chosen] for name, part in stored.items()}
-        signs = hide(batch["signs"], network)
+        signs = hide(batch["signs"], network, HIDDEN)
         figures = network.figures(batch["features"], signs, batch["zoom"])
         terms = figure_losses(figures, [batch[n] for n in ("present", "strength", "extras")])
         where = network.picture.where(batch["joined"].float())[:, 0] + figures[-1][:, None, None]
