@@ -7,9 +7,10 @@ where `page.NEWER_PAGE` is. Screenshots lie in `page.SHOTS`.
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
-from comfy_server import ComfyServer, why_not
+from comfy_server import PACK, ComfyServer, why_not
 from page import NEWER_PAGE, Page, browser, example, why_no_page
 from pictures import group, no_face
 
@@ -146,6 +147,27 @@ def test_a_person_picks_faces_runs_compares_and_reloads(page):
     assert checked(page) == ["true", "false", "true"]
     assert page.tab.locator(".kintsugi-faces img").evaluate("image => image.naturalWidth") > 0
     page.shot("5_reloaded")
+
+
+def test_the_template_browser_opens_a_workflow_that_runs(page):
+    page.tab.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    dialog = page.tab.locator("[role=dialog]").first
+    dialog.get_by_text(PACK, exact=True).first.click()
+    page.shot("0_templates")
+    dialog.get_by_text(re.compile("^restore.photo$")).first.click()
+    dialog.wait_for(state="hidden")
+    page.tab.wait_for_function(
+        "app.graph.nodes.some((node) => node.comfyClass === 'KintsugiFaceDetect')"
+    )
+    page.tab.evaluate(
+        """() => {
+          const node = app.graph.nodes.find((n) => n.comfyClass === "LoadImage");
+          node.widgets.find((w) => w.name === "image").value = "group.png";
+        }"""
+    )
+    assert page.run() == ""
+    page.tab.wait_for_selector(".kintsugi-face", state="attached")
+    assert faces(page).count() == 3
 
 
 def test_the_prompt_carries_the_choice_and_none_of_the_widgets(page):
