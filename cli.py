@@ -65,6 +65,13 @@ def photo_parser() -> argparse.ArgumentParser:
     add("--colourise", action="store_true", help="let auto colour grey faces, given a model for it")
     add("--commercial-only", action="store_true", help="refuse models not cleared for such use")
 
+    guard = parser.add_argument_group("is it still the same person?")
+    add = guard.add_argument
+    actions = ("back-off", "report", "refuse", "off")
+    add("--guard", choices=actions, default="back-off", help="if not: original mixed back in")
+    add("--threshold", type=_share, default=0.5, help="least probability that it is (0.5)")
+    add("--reference", metavar="PHOTO", type=Path, action="append", default=[], help="other photos")
+
     which = parser.add_argument_group("which faces")
     add = which.add_argument
     add("--detector", default="auto", help="a detector of `kintsugi models`; auto: the built-in")

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .cli_plan import Job, plan
-from .cli_report import Mended, report
+from .cli_report import Mended, report, version
 from .stages import compare, pictures
 from .stages.blend import blend
 from .stages.face_detect import detect
@@ -21,7 +21,10 @@ from .stages.face_order import ORDERS, parse_selection
 from .stages.files import PictureError, save
 from .stages.finders import choose as choose_detector
 from .stages.host import Host
+from .stages.identity_guard import guard
 from .stages.landmark_align import SIZES, align
+from .stages.mark import marked
+from .stages.provenance import after_restore, sentence
 from .stages.restore import choose, restore
 
 #: Side of a face crop, and the bytes that all crops of one photo may take before it is halved.
@@ -108,15 +111,30 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
     lap("restore")
     # A crop that was left as it is would still be resampled on its way back.
     worked = [index for index, plan in enumerate(restored.plans) if plan.works]
-    result, mask = blend(
-        image,
-        restored.crops[worked],
-        faces.with_faces(faces[index] for index in worked),
-        colour=args.colour,
-        host=host,
-    )
+    faces = after_restore(faces, restored, host)
+    mended, after = faces.with_faces(faces[index] for index in worked), restored.crops[worked]
+    guarded = None
+    if args.guard != "off":
+        guarded = guard(
+            crops[worked],
+            after,
+            references=[pictures.read(path).tensor() for path in args.reference] or None,
+            threshold=args.threshold,
+            action=args.guard.replace("-", " "),
+            faces=mended,
+            commercial_only=args.commercial_only,
+            host=host,
+        )
+        mended, after = guarded.faces, guarded.crops
+        known = dict(zip(worked, mended, strict=True))
+        faces = faces.with_faces(known.get(index, face) for index, face in enumerate(faces))
+        lap("guard")
+        # Originals that the guard put back need not go through the blend either.
+        going = [row for row, source in enumerate(guarded.source) if source >= 0]
+        mended, after = mended.with_faces(mended[row] for row in going), after[going]
+    result, mask = blend(image, after, mended, colour=args.colour, host=host)
     lap("blend")
-    return Mended(result, mask, faces, restored, seconds)
+    return Mended(result, mask, faces, restored, seconds, guarded)
 
 
 def crop_size(count: int) -> int:
@@ -143,7 +161,9 @@ def run_photos(args: argparse.Namespace) -> int:
         parse_selection(args.select)
         choose_detector(args.detector)
         choose(args.model, args.commercial_only, host.library)
-    except (ValueError, RuntimeError) as error:
+        for path in args.reference:
+            pictures.read(path)
+    except (ValueError, RuntimeError, PictureError) as error:
         raise UsageError(str(error)) from error
     jobs, complaints = plan(args)
     for complaint in complaints:
@@ -195,15 +215,17 @@ def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
     if unchanged and job.result.suffix.lower() == job.source.suffix.lower():
         save(job.result, job.source.read_bytes())
     else:
-        pictures.write(job.result, photo, mended.image, mended.mask)
+        what = sentence(mended.faces)
+        told = photo if unchanged else marked(photo, what, f"kintsugi-faces {version()}")
+        pictures.write(job.result, told, mended.image, mended.mask)
     if job.compare:
         compare.write(job.compare, before, mended.image, mended.faces)
     if job.report:
         text = json.dumps(report(job, mended), indent=1, ensure_ascii=False)
         save(job.report, (text + "\n").encode())
-    line = f"{mended.restored.summary} -> {job.result}"
+    line = f"{mended.summary} -> {job.result}"
     if not len(mended.faces):
         line = "no face found, copied unchanged (try a lower --confidence)"
     elif unchanged:
-        line = f"{mended.restored.summary}, copied"
+        line = f"{mended.summary}, copied"
     return Done(f"{job.source}: {line}", len(mended.faces), sum(mended.seconds.values()))

@@ -13,8 +13,13 @@ from .cli_plan import Job
 from .stages.degradation_estimate import Degradation
 from .stages.faces import Face, Faces
 from .stages.findings_text import WORDS
+from .stages.identity_guard import Guarded
+from .stages.provenance import facts
 from .stages.restore import Restored
 from .stages.strategy import Plan
+
+#: Verdicts of the guard that a photo's line on the screen names at most.
+_TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,16 @@ class Mended:
     faces: Faces
     restored: Restored
     seconds: dict[str, float]
+    guarded: Guarded | None = None
+
+    @property
+    def summary(self) -> str:
+        """What was done, in one line."""
+        told = [self.restored.summary]
+        if self.guarded is not None:
+            changed = [word for word in self.guarded.actions if not word.endswith("kept")]
+            told += [", ".join(changed[:_TOLD]) + (", ..." if len(changed) > _TOLD else "")]
+        return "; ".join(part for part in told if part)
 
 
 def report(job: Job, mended: Mended) -> dict:
@@ -42,12 +57,13 @@ def report(job: Job, mended: Mended) -> dict:
         "changed_share": round(float((mended.mask > 0).float().mean()), 6),
         "seconds": mended.seconds,
         "summary": restored.summary,
+        "guard": mended.guarded.report.splitlines() if mended.guarded else None,
         "faces": [
             _face(face, plan, found, restored.seed)
             for face, plan, found in zip(faces, restored.plans, restored.degradations, strict=True)
         ],
         "versions": {
-            "kintsugi": _version(),
+            "kintsugi": version(),
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
@@ -70,6 +86,8 @@ def _face(face: Face, plan: Plan, found: Degradation | None, seed: int) -> dict:
         "reason": plan.reason,
         "severity": round(found.severity, 3) if found else None,
         "findings": _findings(found) if found else None,
+        "weights": facts(face)["models"],
+        "identity": facts(face)["identity"],
     }
 
 
@@ -88,7 +106,8 @@ def _findings(found: Degradation) -> list[dict]:
     ]
 
 
-def _version() -> str:
+def version() -> str:
+    """The version that is installed."""
     try:
         return metadata.version("kintsugi-faces")
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed

@@ -19,6 +19,7 @@ from damage_for_tests import degradation
 from faces_for_tests import place
 from kintsugi import cli, cli_photos
 from kintsugi.models import zoo
+from kintsugi.stages.identity_guard import guard
 from kintsugi.stages.restore import Restored
 from kintsugi.stages.strategy import Plan
 from PIL import Image
@@ -28,7 +29,7 @@ from PIL import Image
 def stages(monkeypatch):
     """Stand-ins: a face in the middle of every picture that is not plain; restored is negative."""
     calls = {"detect": [], "restore": [], "placements": None, "hosts": set()}
-    calls |= {"damages": (), "fine": ()}
+    calls |= {"damages": (), "fine": (), "guard": []}
 
     def detect(image, **options):
         calls["detect"].append(options)
@@ -62,6 +63,12 @@ def stages(monkeypatch):
             damages[: len(crops)],
         )
 
+    def keep(before, after, **options):
+        """Measures as the real one does, but lets the negatives through."""
+        calls["guard"].append(options)
+        return guard(before, after, **options | {"action": "report"})
+
+    monkeypatch.setattr(cli_photos, "guard", keep)
     monkeypatch.setattr(cli_photos, "detect", detect)
     monkeypatch.setattr(cli_photos, "restore", restore)
     monkeypatch.setattr(cli_photos, "choose", lambda *_: zoo.CARDS["kintsugi-restorer"])
@@ -177,6 +184,47 @@ def test_no_result_may_replace_an_input(tmp_path, stages, rng, capsys):
     assert before == {name: (tmp_path / name).read_bytes() for name in before}
 
 
+def test_a_face_that_is_no_longer_the_person_stays_as_it_was(
+    tmp_path, stages, rng, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli_photos, "guard", guard)
+    photo(tmp_path / "a.png", rng)
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--report") == 0
+    assert (tmp_path / "out" / "a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
+    assert "refused" in capsys.readouterr().err
+    told = json.loads((tmp_path / "out" / "a.report.json").read_text())
+    assert told["faces"][0]["identity"]["action"].startswith("refused")
+    assert "refused" in told["guard"][0]
+    assert run(tmp_path / "a.png", "-o", tmp_path / "off", "--guard", "off", "--report") == 0
+    assert (tmp_path / "off" / "a.png").read_bytes() != (tmp_path / "a.png").read_bytes()
+    off = json.loads((tmp_path / "off" / "a.report.json").read_text())
+    assert off["guard"] is None and off["faces"][0]["identity"] is None
+    assert off["faces"][0]["weights"][0]["name"] == "stand-in"
+
+
+def test_references_and_threshold_reach_the_guard(tmp_path, stages, rng, capsys):
+    photo(tmp_path / "a.png", rng)
+    photo(tmp_path / "b.png", rng, height=50, width=60)
+    settings = ["--reference", tmp_path / "b.png", "--threshold", 0.7, "--guard", "refuse"]
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", *settings) == 0
+    (options,) = stages["guard"]
+    assert options["threshold"] == 0.7 and options["action"] == "refuse"
+    assert [tuple(part.shape) for part in options["references"]] == [(1, 50, 60, 3)]
+    with pytest.raises(SystemExit):
+        run(tmp_path / "a.png", "-o", tmp_path / "x", "--reference", tmp_path / "none.png")
+    assert "none.png: cannot be read" in capsys.readouterr().err
+
+
+def test_a_restored_photo_says_so_in_its_metadata(tmp_path, stages, rng):
+    photo(tmp_path / "a.png", rng)
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out") == 0
+    data = (tmp_path / "out" / "a.png").read_bytes()
+    assert b"compositeWithTrainedAlgorithmicMedia" in data and b"1 face restored" in data
+    stages["placements"] = []
+    assert run(tmp_path / "a.png", "-o", tmp_path / "none") == 0
+    assert b"Algorithmic" not in (tmp_path / "none" / "a.png").read_bytes()
+
+
 def test_two_inputs_with_one_result(tmp_path, stages, rng, capsys):
     photo(tmp_path / "a" / "x.png", rng)
     photo(tmp_path / "b" / "x.png", rng)
@@ -212,7 +260,7 @@ def test_report(tmp_path, stages, rng):
     assert (face["reason"], face["models"]) == ("because", ["stand-in"])
     assert (face["severity"], face["findings"]) == (0.0, [])
     assert report["summary"] == "restored", "lines on single faces stand with them"
-    assert set(report["seconds"]) == {"detect", "align", "restore", "blend"}
+    assert set(report["seconds"]) == {"detect", "align", "restore", "guard", "blend"}
     assert report["versions"]["torch"] == torch.__version__
     changed = (load(tmp_path / "a.png") != load(tmp_path / "out" / "a.png")).any(-1).mean()
     assert report["changed_share"] == pytest.approx(changed, abs=0.02)
