@@ -16,7 +16,7 @@ export function badge(model) {
 
 // The models of a menu in its order, "auto" as the model it stands for.
 //
-// answer: what the server said. values: the menu's names. kind: "restorer" gives "auto" a meaning.
+// answer: what the server said. values: the menu's names.
 // commercialOnly: models that may not certainly be used commercially are marked `refused`.
 export function rows(answer, values, commercialOnly) {
   const known = new Map((answer?.models ?? []).map((model) => [model.name, model]));
@@ -28,11 +28,13 @@ export function rows(answer, values, commercialOnly) {
   });
 }
 
-// The model that "auto" stands for in a menu: the best restorer on disk, else the pack's own.
+// The model that "auto" stands for in a menu: the best restorer, the pack's own, or the first on disk.
 function autoName(answer, values, commercialOnly) {
   const best = answer?.auto?.[commercialOnly ? "commercial" : "any"];
   if (values.includes(best)) return best;
-  return answer?.models?.find((m) => m.state === "built in" && values.includes(m.name))?.name;
+  const menu = (answer?.models ?? []).filter((model) => values.includes(model.name));
+  const there = (state) => menu.find((model) => model.state === state)?.name;
+  return there("built in") ?? there("on disk");
 }
 
 // How far a download is, 0 to 1, null where its size is not known.

@@ -20,6 +20,8 @@ test("auto is what it stands for, with and without the licence filter", () => {
   assert.equal(rows(ANSWER, names, false)[0].model.name, "big");
   assert.equal(rows(ANSWER, names, true)[0].model.name, "own");
   assert.equal(rows(ANSWER, ["auto", "find"], false)[0].model.name, "find");
+  assert.equal(rows({ models: ANSWER.models }, ["auto", "big"], false)[0].model.name, "big");
+  assert.equal(rows(ANSWER, ["auto", "no such"], false)[0].model, undefined);
   assert.equal(rows(null, names, false)[0].model, undefined);
 });
 
