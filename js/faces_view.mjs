@@ -3,12 +3,12 @@
 import { between, fit, hit, nudge, overlap, SAME, toShare } from "./boxes.mjs?v=0.1.0";
 import * as choices from "./choice.mjs?v=0.1.0";
 import { button, h, show, svg } from "./dom.mjs?v=0.1.0";
+import { faceMark, layOut, place } from "./faces_marks.mjs?v=0.1.0";
 import { readFaces } from "./payload.mjs?v=0.1.0";
 
 const DRAG = 5; // pixels a pointer may tremble within a click
 const LEAST = 0.004; // shares of the picture below which a drawn box is a slip
 const STEP = 0.01; // shares a key press moves a box by
-const POOR = 22; // pixels on the screen below which a box carries its number alone
 
 export class FacesView {
   // urlOf: viewQuery -> address. read, write: the text of the widget `chosen`. t: words.
@@ -169,27 +169,9 @@ export class FacesView {
   }
 
   markOf(index, box, taken, face, kind) {
-    const { width, height } = this.now;
-    const [x, y] = [box[0] * width, box[1] * height];
-    const size = { width: (box[2] - box[0]) * width, height: (box[3] - box[1]) * height };
-    const points = (face?.points ?? []).map((point) =>
-      svg("circle", { class: "kintsugi-point", cx: point[0] * width, cy: point[1] * height, r: 1 }),
-    );
-    const text = svg("text", { class: "kintsugi-tag", x, y });
-    return svg(
-      "g",
-      {
-        role: "checkbox",
-        "aria-checked": String(taken),
-        "aria-label": this.label(index),
-        class: `kintsugi-face kintsugi-${kind}`,
-        tabindex: index === this.focus ? "0" : "-1",
-        "data-index": index,
-      },
-      svg("rect", { x, y, ...size }),
-      ...points,
-      text,
-    );
+    const points = face?.points ?? [];
+    const [label, focused] = [this.label(index), index === this.focus];
+    return faceMark(this.now, { index, box, taken, points, kind, label, focused });
   }
 
   mark(index) {
@@ -209,26 +191,10 @@ export class FacesView {
   layout() {
     const { now } = this;
     if (!now) return;
-    const place = { left: 0, top: 0, width: this.stage.clientWidth, height: this.stage.clientHeight };
-    const { scale } = fit(place, now.width, now.height);
+    const { clientWidth: width, clientHeight: height } = this.stage;
+    const { scale } = fit({ left: 0, top: 0, width, height }, now.width, now.height);
     if (!scale) return;
-    const size = 11 / scale;
-    this.marks.style.setProperty("--kintsugi-text", `${size}px`);
-    for (const mark of this.marks.querySelectorAll(".kintsugi-face")) {
-      const index = Number(mark.dataset.index);
-      const face = this.found[index];
-      const [rect, text] = [mark.querySelector("rect"), mark.querySelector("text")];
-      const side = rect.width.baseVal.value * scale;
-      const room = side >= 3 * POOR;
-      const number = face ? String(face.number) : "+";
-      const rest = face && room ? ` · ${face.size} px · ${Math.round(face.score * 100)} %` : "";
-      text.textContent = side >= POOR / 2 ? number + rest : "";
-      const above = rect.y.baseVal.value - size * 0.35;
-      text.setAttribute("y", above > size ? above : rect.y.baseVal.value + size * 1.1);
-      for (const point of mark.querySelectorAll("circle")) {
-        point.setAttribute("r", (side >= POOR ? 1.8 : 0) / scale);
-      }
-    }
+    layOut(this.marks, this.found, scale);
   }
 
   // One line below the picture: the face under the pointer, else how things stand.
@@ -324,10 +290,10 @@ export class FacesView {
 
   eraseDrawn(index) {
     const { choice } = choices.parse(this.read());
-    const place = choices
+    const number = choices
       .of(choice, this.picture)
       .also.findIndex((box) => box.every((value, axis) => value === this.also[index][axis]));
-    if (place >= 0) this.store(choices.erase, place);
+    if (number >= 0) this.store(choices.erase, number);
   }
 
   add(box) {
@@ -337,16 +303,8 @@ export class FacesView {
 
   sketch(box) {
     this.pencil = box;
-    const { width, height } = this.now;
-    for (const [name, value] of Object.entries({
-      x: box[0] * width,
-      y: box[1] * height,
-      width: (box[2] - box[0]) * width,
-      height: (box[3] - box[1]) * height,
-      visibility: "visible",
-    })) {
-      this.outline.setAttribute(name, value);
-    }
+    place(this.outline, box, this.now);
+    this.outline.setAttribute("visibility", "visible");
   }
 
   focused(event) {

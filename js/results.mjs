@@ -39,8 +39,8 @@ export function sameCause(then, now, id, depth = 0) {
 
 // The newest result that the server's history holds of each node of a workflow as it is now.
 //
-// history: what GET /history says. workflow: its id. now: its prompt. keys: of `output` that matter.
-// Returns a map from the path of ids to the output.
+// history: what GET /history says. workflow: its id. now: its prompt. keys: of the outputs that
+// matter. Returns a map from the path of ids to the output.
 export function remembered(history, workflow, now, keys) {
   const results = new Map();
   const entries = Object.values(history ?? {}).filter((entry) => {
