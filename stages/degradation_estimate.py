@@ -73,7 +73,9 @@ UNITS = {
 }
 
 #: Probability from which a kind counts as present. Set on people of the training split who were
-#: kept out of training, so that at most 3 in 100 clean faces have any finding.
+#: kept out of training, so that at most 3 in 100 clean faces have any finding
+#: (training/degradation_calibration.py; grey set by hand below what that prints, 0.98, because the
+#: clean faces above 0.9 are all but grey and 2.1 in 100 have a finding even so).
 THRESHOLDS = {
     "blur": 0.51,
     "motion": 0.51,
@@ -84,7 +86,7 @@ THRESHOLDS = {
     "missing": 0.71,
     "fading": 0.51,
     "cast": 0.51,
-    "grey": 0.98,
+    "grey": 0.9,
     "underexposure": 0.91,
     "overexposure": 0.72,
 }
