@@ -1,14 +1,15 @@
 // FaceDetect's picture: its faces drawn, picked by click, missed ones drawn by hand.
 
-import { between, fit, hit, nudge, overlap, SAME, toShare } from "./boxes.mjs?v=0.1.0";
+import { between, fit, hit, overlap, SAME, toShare } from "./boxes.mjs?v=0.1.0";
 import * as choices from "./choice.mjs?v=0.1.0";
 import { button, h, show, svg } from "./dom.mjs?v=0.1.0";
+import { drawKey, walkKey } from "./faces_keys.mjs?v=0.1.0";
 import { faceMark, layOut, place } from "./faces_marks.mjs?v=0.1.0";
+import { says } from "./faces_says.mjs?v=0.1.0";
 import { readFaces } from "./payload.mjs?v=0.1.0";
 
 const DRAG = 5; // pixels a pointer may tremble within a click
 const LEAST = 0.004; // shares of the picture below which a drawn box is a slip
-const STEP = 0.01; // shares a key press moves a box by
 
 export class FacesView {
   // urlOf: viewQuery -> address. read, write: the text of the widget `chosen`. t: words.
@@ -200,19 +201,9 @@ export class FacesView {
   // One line below the picture: the face under the pointer, else how things stand.
   tell(index = -1) {
     const { t, now } = this;
-    let say = "";
-    if (index >= 0) say = this.label(index);
-    else if (this.result.state === "other") say = t("otherVersion");
-    else if (!now) say = this.read() ? t("runToSeeChoice") : t("runToSee");
-    else if (now.error) say = t("notSaved", { error: now.error });
-    else if (this.broken) say = t("gone");
-    else if (this.problem) say = t("badChoice");
-    else if (this.differs()) say = t("runToApply");
-    else if (!now.faces.length) say = t("noFace");
-    else say = t("hint");
-    const hidden = now ? now.leftOut : 0;
-    if (index < 0 && hidden) say += ` ${t("moreFaces", { count: hidden })}`;
-    if (index < 0 && this.result.leftOut) say += ` ${t("morePictures", { count: this.result.leftOut })}`;
+    const differs = Boolean(now) && this.differs();
+    const standing = { ...this, now, differs, chosen: Boolean(this.read()) };
+    const say = index >= 0 ? this.label(index) : says(t, standing);
     if (this.line.textContent !== say) this.line.textContent = this.line.title = say;
   }
 
@@ -317,48 +308,11 @@ export class FacesView {
     this.tell(this.focus);
   }
 
-  // Arrows walk from face to face; D draws a box that arrows then move and, with shift, size.
   key(event) {
     if (!this.now || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (this.pencil ? this.drawKey(event) : this.walkKey(event)) {
+    if (this.pencil ? drawKey(this, event) : walkKey(this, event)) {
       event.preventDefault();
       event.stopPropagation();
     }
-  }
-
-  walkKey(event) {
-    const count = this.found.length + this.also.length;
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (step && count) {
-      this.mark((this.focus + step + count) % count)?.focus({ preventScroll: true });
-    } else if (event.key === "Home") this.mark(0)?.focus({ preventScroll: true });
-    else if (event.key === "End") this.mark(count - 1)?.focus({ preventScroll: true });
-    else if (event.key === " " || event.key === "Enter") this.press(count ? this.focus : -1);
-    else if (event.key === "Delete" || event.key === "Backspace") {
-      if (this.focus >= this.found.length) this.eraseDrawn(this.focus - this.found.length);
-    } else if (event.key === "a") this.store(choices.takeAll);
-    else if (event.key === "n") this.store(choices.takeNone);
-    else if (event.key === "d") {
-      this.sketch([0.4, 0.4, 0.6, 0.6]);
-      this.line.textContent = this.t("drawing");
-    } else if (event.key === "PageDown" && this.result.pictures.length > 1) this.turn(1);
-    else if (event.key === "PageUp" && this.result.pictures.length > 1) this.turn(-1);
-    else return false;
-    return true;
-  }
-
-  drawKey(event) {
-    const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
-    const step = way[event.key];
-    if (step) this.sketch(nudge(this.pencil, step[0] * STEP, step[1] * STEP, event.shiftKey));
-    else if (event.key === "Enter" || event.key === " ") {
-      const box = this.pencil;
-      this.drop();
-      this.add(box);
-    } else if (event.key === "Escape") {
-      this.drop();
-      this.tell();
-    } else return event.key !== "Tab";
-    return true;
   }
 }
