@@ -18,7 +18,7 @@ import pytest
 from comfy_server import PACK, PromptError
 from kintsugi.samples import album
 from pictures import damaged_portrait, pixels
-from PIL import Image
+from PIL import Image, ImageDraw
 from workflow import NOTES, to_prompt
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -175,6 +175,25 @@ def test_only_the_face_of_the_photo_changes(server, info, inputs, name):
     assert after.shape == before.shape
     assert 0.01 < changed.mean() < 0.6
     assert not changed[-100:].any(), "the lower part of the picture holds no face"
+
+
+def test_painted_scratches_are_filled(server, info, inputs):
+    clean = damaged_portrait()
+    scratched, painted = clean.copy(), Image.new("L", clean.size, 255)
+    line = (205, 20, 220, 170)
+    ImageDraw.Draw(scratched).line(line, fill=(255, 255, 255), width=2)
+    ImageDraw.Draw(painted).line(line, fill=0, width=7)
+    scratch = (np.asarray(scratched) != np.asarray(clean)).any(axis=2)
+    scratched.putalpha(painted)
+    scratched.save(inputs / "scratched.png")
+    prompt = with_what_is_here(to_prompt(copy.deepcopy(EXAMPLES["old_photograph"]), info))
+    prompt[of(prompt, "LoadImage")[0]]["inputs"]["image"] = "scratched.png"
+    mended = saved(server, prompt, server.run(prompt)).astype(int)
+    away = [
+        np.abs(picture[scratch][:, :3].astype(int) - np.asarray(clean)[scratch]).mean()
+        for picture in (mended, np.asarray(scratched))
+    ]
+    assert away[0] < away[1] / 3, away
 
 
 def test_only_the_chosen_of_the_group_change(server, info, inputs):
