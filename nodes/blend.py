@@ -9,7 +9,7 @@ from ..stages.seams import JOINS
 from ..stages.sharpness import MODES
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
 from .choices import parsers
-from .host import ComfyHost, to_intermediate
+from .host import ComfyHost, painted, to_intermediate
 from .metadata import keep, told
 from .ui import compare, picture_pairs
 
@@ -226,18 +226,29 @@ class Blend(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image, faces, opacity, crops=None, upscaled=None, parts="", **settings
+        cls,
+        image,
+        faces,
+        opacity,
+        crops=None,
+        upscaled=None,
+        parts="",
+        mask=None,
+        damage=None,
+        **settings,
     ) -> io.NodeOutput:
         """Blend; the pictures keep their dtype so that untouched pixels stay equal."""
         notes: list[str] = []
         named = tuple(part.strip().lower() for part in parts.split(",") if part.strip())
-        result, mask = blend(
+        result, covered = blend(
             image,
             crops,
             faces,
             opacity=opacity,
             upscaled=upscaled,
             parts=named or PARTS,
+            mask=painted(mask),
+            damage=painted(damage),
             notes=notes,
             host=ComfyHost(),
             **settings,
@@ -246,5 +257,5 @@ class Blend(io.ComfyNode):
         report = told(faces, notes)
         ui = compare(picture_pairs(image, result, faces), report.partition("\n")[0])
         return io.NodeOutput(
-            to_intermediate(result, result.dtype), to_intermediate(mask), report, ui=ui
+            to_intermediate(result, result.dtype), to_intermediate(covered), report, ui=ui
         )

@@ -9,7 +9,7 @@ from ..stages.face_detect import ORDERS, detect
 from ..stages.faces import Faces
 from ._api import ADVANCED, CATEGORY, BoundingBox, FacesType, Schema, bounding_box_input, io
 from .choices import detectors
-from .host import ComfyHost, show_text
+from .host import ComfyHost, painted, show_text
 from .ui import show_faces
 
 PASS_THROUGH = "pass through"
@@ -184,7 +184,7 @@ class FaceDetect(io.ComfyNode):
             count=count,
             order=order,
             selection=selection,
-            mask=mask,
+            mask=painted(mask),
             boxes=boxes,
             host=host,
         )

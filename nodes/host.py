@@ -103,6 +103,13 @@ def to_intermediate(picture: Tensor, dtype: torch.dtype | None = None) -> Tensor
     return picture.to(comfy.model_management.intermediate_device(), dtype)
 
 
+def painted(mask: Tensor | None) -> Tensor | None:
+    """`mask`, or None for the 64 x 64 zeros that LoadImage gives for a picture without a mask."""
+    if mask is not None and mask.shape[-2:] == (64, 64) and not bool(mask.any()):
+        return None
+    return mask
+
+
 def show_text(node, text: str) -> None:
     """Show one line on the running node, without JavaScript of our own."""
     unique_id = node.hidden.unique_id if node.hidden else None
