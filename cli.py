@@ -6,6 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+#: `stages.colour.METHODS`, written out: --help has no time to load torch.
+COLOURS = ("match", "none", "covariance", "wavelet")
+
 EPILOG = """\
 other commands:
   kintsugi demo -o DIR      restore a sample photo and show before and after
@@ -61,7 +64,7 @@ def photo_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="for models that draw noise")
     add("--steps", type=_whole, default=0, help="for models that work in several; 0: their own")
     add("--size", type=_whole, default=0, help="side of the face crops; 0: 512, less for crowds")
-    add("--colour", choices=("match", "none"), default="match", help="keep the face's tones?")
+    add("--colour", choices=COLOURS, default="match", help="keep the face's tones?")
     add("--colourise", action="store_true", help="let auto colour grey faces, given a model for it")
     add("--commercial-only", action="store_true", help="refuse models not cleared for such use")
 

@@ -132,9 +132,10 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
         # Originals that the guard put back need not go through the blend either.
         going = [row for row, source in enumerate(guarded.source) if source >= 0]
         mended, after = mended.with_faces(mended[row] for row in going), after[going]
-    result, mask = blend(image, after, mended, colour=args.colour, host=host)
+    notes: list[str] = []
+    result, mask = blend(image, after, mended, colour=args.colour, notes=notes, host=host)
     lap("blend")
-    return Mended(result, mask, faces, restored, seconds, guarded)
+    return Mended(result, mask, faces, restored, seconds, guarded, tuple(notes))
 
 
 def crop_size(count: int) -> int:

@@ -24,7 +24,10 @@ _TOLD = 3
 
 @dataclass(frozen=True)
 class Mended:
-    """A restored picture: image (1, H, W, 3), mask (1, H, W), and how it came about."""
+    """A restored picture: image (1, H, W, 3), mask (1, H, W), and how it came about.
+
+    notes: what the blend has to say.
+    """
 
     image: Tensor
     mask: Tensor
@@ -32,6 +35,7 @@ class Mended:
     restored: Restored
     seconds: dict[str, float]
     guarded: Guarded | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -58,6 +62,7 @@ def report(job: Job, mended: Mended) -> dict:
         "seconds": mended.seconds,
         "summary": restored.summary,
         "guard": mended.guarded.report.splitlines() if mended.guarded else None,
+        "blend": list(mended.notes),
         "faces": [
             _face(face, plan, found, restored.seed)
             for face, plan, found in zip(faces, restored.plans, restored.degradations, strict=True)

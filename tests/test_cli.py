@@ -480,3 +480,10 @@ def test_a_wide_panorama(tmp_path, stages):
 def test_models_is_a_command(capsys):
     assert run("models", "--table") == 0
     assert "kintsugi-restorer" in capsys.readouterr().out
+
+
+def test_the_command_line_knows_every_way_of_matching_tones():
+    from kintsugi import cli
+    from kintsugi.stages import colour
+
+    assert cli.COLOURS == colour.METHODS
