@@ -68,6 +68,15 @@ def test_the_example_gives_what_the_stages_give(server, prompt, inputs):
     assert (result[~outside] != pixels(inputs / "photo.png")[~outside]).mean() > 0.5
 
 
+def test_the_empty_mask_of_a_picture_without_one_limits_nothing(server, prompt, inputs):
+    (bare,) = saved(server, prompt, server.run(prompt))
+    load = [node(prompt, "LoadImage"), 1]
+    prompt[node(prompt, "KintsugiFaceDetect")]["inputs"]["mask"] = load
+    prompt[node(prompt, "KintsugiBlend")]["inputs"] |= {"mask": load, "damage": load}
+    (masked,) = saved(server, prompt, server.run(prompt))
+    np.testing.assert_array_equal(masked, bare)
+
+
 def test_the_example_gives_what_the_command_line_gives(
     server, prompt, inputs, tmp_path, monkeypatch
 ):
