@@ -11,8 +11,6 @@ them with kintsugi-restorer first. Pictures are public-domain portraits with gra
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from kintsugi import samples
 from kintsugi.benchmarks import peers
+from kintsugi.benchmarks.pipeline import scene, seconds
 from kintsugi.stages import geometry, grain
 from kintsugi.stages.blend import blend, enlarged
 from kintsugi.stages.detail import soften
@@ -179,21 +178,8 @@ def restored(host: Host) -> list[str]:
     return lines
 
 
-def seconds(work: Callable[[], object], runs: int = 5) -> float:
-    """Median time of several runs after one that does not count."""
-    work()
-    times = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
 def timing(host: Host) -> list[str]:
     """Rows: ten faces in 12 megapixels, the crops changed as a restorer changes them."""
-    from kintsugi.benchmarks.pipeline import scene
-
     page = scene()
     picture = torch.from_numpy(page).float()[None] / 255
     faces = detect(picture, host=host)

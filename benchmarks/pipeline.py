@@ -11,6 +11,7 @@ says. A row with the square mask, their quickest way, stands beside it.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -111,6 +112,7 @@ def theirs(picture: np.ndarray, points: list[np.ndarray]) -> dict[str, dict[str,
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     source = scene()
     picture = torch.from_numpy(source).float()[None] / 255
     faces = detect(picture)
