@@ -14,11 +14,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from kintsugi.models.degradation import Degradation
 from kintsugi.training.degradation_data import Damaged, Faces, others
+from kintsugi.training.session import begin
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -106,10 +106,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(0)
-    options.out.mkdir(parents=True, exist_ok=True)
+    begin(options.seed, options.threads, options.out)
     network = Degradation().to(memory_format=torch.channels_last)
     average = Degradation().eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=0.02)

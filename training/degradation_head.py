@@ -11,13 +11,13 @@ import argparse
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from kintsugi.models.damage_signs import DamageSigns
 from kintsugi.models.degradation import Degradation
 from kintsugi.training.degradation import WEIGHTS, figure_losses, hide, rate
 from kintsugi.training.degradation_data import PARTS, Damaged, Faces, others
+from kintsugi.training.session import begin
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -71,9 +71,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(0)
+    begin(options.seed, options.threads, options.run)
     folder = options.run / "samples"
     if options.collect:
         collect(options.data, folder, options.collect, options.seed)

@@ -12,11 +12,11 @@ import argparse
 import time
 from pathlib import Path
 
-import cv2
 import torch
 from kintsugi.models.degradation import Degradation
 from kintsugi.training.degradation import cover, rate
 from kintsugi.training.degradation_data import Faces, Spoilt
+from kintsugi.training.session import begin
 from torch.utils.data import DataLoader
 
 #: Faces a step, of four parts each.
@@ -32,9 +32,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(0)
+    begin(options.seed, options.threads, options.run)
     checkpoint = options.run / "last.pt"
     saved = torch.load(checkpoint, weights_only=True)
     network = Degradation().to(memory_format=torch.channels_last)

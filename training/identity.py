@@ -21,6 +21,7 @@ from kintsugi.models.identity import IdentityNet, folded
 from kintsugi.training.data import portraits
 from kintsugi.training.degradations import degrade
 from kintsugi.training.identity_views import CHANNELS, Pairs, Teacher, seen
+from kintsugi.training.session import begin
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -98,7 +99,7 @@ def export(average: IdentityNet, path: Path) -> None:
     save_file({name: value.half().contiguous() for name, value in state.items()}, path)
 
 
-def begin(path: Path, network: IdentityNet, heads: nn.ModuleList) -> None:
+def take_over(path: Path, network: IdentityNet, heads: nn.ModuleList) -> None:
     """Take over what fits of another run's networks; the others of the layers stay as they are."""
     saved = torch.load(path, weights_only=True)
     for module, key in ((network, "network"), (heads, "heads")):
@@ -129,9 +130,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    options.out.mkdir(parents=True, exist_ok=True)
+    begin(options.seed, options.threads, options.out)
     network = IdentityNet(norm=True).to(memory_format=torch.channels_last)
     average = IdentityNet(norm=True).eval().requires_grad_(False)
     heads = nn.ModuleList(
@@ -152,7 +151,7 @@ def main() -> None:
         step, spent = saved["step"], saved["spent"]
     else:
         if options.start:
-            begin(options.start, network, heads)
+            take_over(options.start, network, heads)
         average.load_state_dict(network.state_dict())
 
     pairs = Pairs(options.data, options.seed, options.blended, options.copies)

@@ -21,6 +21,7 @@ from kintsugi.models.restorer import Restorer
 from kintsugi.training.data import Portraits, portraits
 from kintsugi.training.degradations import degrade
 from kintsugi.training.losses import charbonnier, edges, likeness, texture
+from kintsugi.training.session import begin
 from kintsugi.training.teachers import Identity
 from safetensors.torch import save_file
 from torch import Tensor
@@ -174,10 +175,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(0)
-    options.out.mkdir(parents=True, exist_ok=True)
+    begin(options.seed, options.threads, options.out)
     network = Restorer().to(memory_format=torch.channels_last)
     average = Restorer().eval().requires_grad_(False)
     with torch.no_grad():
