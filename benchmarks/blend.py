@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from skimage.color import deltaE_ciede2000, rgb2lab
+
 from kintsugi import samples
 from kintsugi.benchmarks import peers
 from kintsugi.benchmarks.pipeline import scene, seconds
@@ -28,7 +30,6 @@ from kintsugi.stages.faces import Faces
 from kintsugi.stages.host import Host
 from kintsugi.stages.landmark_align import align
 from kintsugi.stages.restore import restore
-from skimage.color import deltaE_ciede2000, rgb2lab
 
 RESULT = Path(__file__).parent / "results" / "blend.md"
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from kintsugi import samples
 from kintsugi.stages import colour, embedders, octaves, structure
 from kintsugi.stages.blend import blend
@@ -26,7 +28,6 @@ from kintsugi.stages.landmark_align import align
 from kintsugi.stages.restore import restore
 from kintsugi.training.data import portraits
 from kintsugi.training.degradations import degrade
-from torch import Tensor
 
 RESULT = Path(__file__).parent / "results" / "guard.md"
 MODEL = "kintsugi-restorer"

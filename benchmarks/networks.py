@@ -23,11 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from kintsugi.benchmarks.random_weights import random_weights
 from kintsugi.models import elir, gpen, hdit, hifacegan, pmrf, restoreformer, swinir
 from kintsugi.models.loader import build
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 RESULT = Path(__file__).parent / "results" / "networks.md"
 SIDE = 512

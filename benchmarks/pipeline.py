@@ -21,6 +21,9 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from skimage import data
+
 from kintsugi import samples
 from kintsugi.benchmarks import peers
 from kintsugi.models.retinaface import MobileNet, RetinaFace
@@ -28,8 +31,6 @@ from kintsugi.stages.blend import blend
 from kintsugi.stages.face_detect import detect
 from kintsugi.stages.host import Host
 from kintsugi.stages.landmark_align import align
-from PIL import Image
-from skimage import data
 
 HEIGHT, WIDTH = 3000, 4000
 

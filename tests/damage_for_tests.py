@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from kintsugi.stages.degradation_estimate import KINDS, Degradation, Finding
 
 #: Strength that each kind is given where it is not present.

@@ -6,6 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+
 from kintsugi.stages import geometry
 from kintsugi.stages.faces import Face, Faces
 

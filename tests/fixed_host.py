@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from kintsugi.stages.host import Host
 from torch import nn
+
+from kintsugi.stages.host import Host
 
 
 class Fixed(Host):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from damage_for_tests import degradation
 from faces_for_tests import grainy_picture, place
+
 from kintsugi.models import zoo
 from kintsugi.stages import degradation_estimate
 from kintsugi.stages.advice import advise

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from faces_for_tests import grainy_picture, place, smooth_picture
+
 from kintsugi.stages.blend import blend
 from kintsugi.stages.colour import match
 from kintsugi.stages.landmark_align import align, footprint

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from faces_for_tests import grainy_picture, place, smooth_picture
+
 from kintsugi.stages import artefacts, colour, detail, grain, masks, placing, seams, sharpness
 from kintsugi.stages.blend import blend
 from kintsugi.stages.degradation_estimate import KINDS, Degradation, Finding

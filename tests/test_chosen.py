@@ -6,10 +6,11 @@ import json
 
 import pytest
 import torch
+from skimage import data
+
 from kintsugi.stages.chosen import MOST, Choice, choose, parse
 from kintsugi.stages.face_detect import detect
 from kintsugi.stages.faces import Face, Faces
-from skimage import data
 
 WIDTH, HEIGHT = 400, 200
 

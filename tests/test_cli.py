@@ -17,12 +17,13 @@ import pytest
 import torch
 from damage_for_tests import degradation
 from faces_for_tests import place
+from PIL import Image
+
 from kintsugi import cli, cli_photos
 from kintsugi.models import zoo
 from kintsugi.stages.identity_guard import guard
 from kintsugi.stages.restore import Restored
 from kintsugi.stages.strategy import Plan
-from PIL import Image
 
 
 @pytest.fixture

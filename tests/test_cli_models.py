@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from fakehub import FakeHub
+
 from kintsugi.cli_models import add_models_command
 from kintsugi.models import hub, store
 from kintsugi.models.cards import CARDS

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from kintsugi.stages import degradation_estimate
 from kintsugi.stages.degradation_estimate import (
     KINDS,
@@ -20,7 +22,6 @@ from kintsugi.stages.degradation_estimate import (
     severity,
 )
 from kintsugi.stages.host import Host
-from torch import Tensor
 
 WEIGHTS = Path(__file__).parent.parent / "models/weights/kintsugi-degradation.safetensors"
 

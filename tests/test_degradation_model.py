@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
 from kintsugi.models.damage_signs import SIZE, DamageSigns
 from kintsugi.models.degradation import KINDS, SCALES, Degradation, to_network, to_units
 from kintsugi.models.loader import build
 from kintsugi.stages import degradation_estimate
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 WEIGHTS = Path(__file__).parent.parent / "models/weights/kintsugi-degradation.safetensors"
 

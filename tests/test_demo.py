@@ -7,8 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from kintsugi import cli, samples
 from PIL import Image
+
+from kintsugi import cli, samples
 
 
 def test_the_sample_picture_is_the_same_every_time():

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from kintsugi.models import detector, zoo
 from kintsugi.models.loader import build
-from safetensors.torch import load_file
 
 WEIGHTS = Path(detector.__file__).parent / "weights" / "kintsugi-detector.safetensors"
 
@@ -120,6 +121,7 @@ def test_cells_answer_for_the_face_whose_size_is_theirs():
 def test_turned_faces_have_turned_boxes():
     pytest.importorskip("cv2", reason="training needs OpenCV")
     import numpy as np
+
     from kintsugi.training.composites import ellipse_bounds, similarity
 
     box = np.array([[10.0, 20.0, 30.0, 60.0]])
@@ -132,6 +134,7 @@ def test_turned_faces_have_turned_boxes():
 def test_canvases_follow_from_the_seed_and_label_what_is_seen():
     pytest.importorskip("cv2", reason="training needs OpenCV")
     import numpy as np
+
     from kintsugi.training.composites import Canvas, Photo
 
     rng = np.random.default_rng(3)

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from kintsugi.models import onnx_network, zoo
 from kintsugi.models.onnx_network import OnnxNetwork, RuntimeMissingError
 from kintsugi.models.weights_file import WeightsError
 from kintsugi.stages import embedders, geometry
 from kintsugi.stages.embedders import EMBEDDERS, choose, embed, probability, similarity, view
 from kintsugi.stages.host import Host
-from torch import nn
 
 every_embedder = pytest.mark.parametrize("name", EMBEDDERS)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
 from kintsugi import samples
 from kintsugi.stages import face_search, pyramid
 from kintsugi.stages.face_detect import detect

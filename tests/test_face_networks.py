@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from kintsugi.models import (
     adaface,
     anchors,
@@ -30,7 +32,6 @@ from kintsugi.models import (
 )
 from kintsugi.models.batch_norm import fold_batch_norms, preceding
 from kintsugi.models.loader import UnknownArchitectureError, build, recognise
-from torch import nn
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from fixed_host import Fixed
+from torch import nn
+
 from kintsugi.models import retinaface, yunet, zoo
 from kintsugi.models.anchors import Candidates
 from kintsugi.models.loader import build
 from kintsugi.stages.face_detect import detect
 from kintsugi.stages.finders import FINDERS, choose
-from torch import nn
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from damage_for_tests import degradation
 from faces_for_tests import place, smooth_picture
+from skimage.color import rgb2lab
+
 from kintsugi.stages import findings_text, heat_map
 from kintsugi.stages.degradation_estimate import KINDS
 from kintsugi.stages.strategy import Stock, plan
-from skimage.color import rgb2lab
 
 
 def test_findings_are_told_worst_first_with_their_units():

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from faces_for_tests import place, smooth_picture
+
 from kintsugi.stages import geometry
 
 

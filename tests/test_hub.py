@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from checkpoints import retinaface, saved
 from fakehub import FakeHub, Fault
+
 from kintsugi.models import hub, loader, transfer, zoo
 from kintsugi.models.hub import HubError, address, locate
 from kintsugi.models.library import PRIVATE, Library

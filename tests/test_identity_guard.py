@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from faces_for_tests import place
+
 from kintsugi.models import zoo
 from kintsugi.stages import back_off, identity_guard, references
 from kintsugi.stages.degradation_estimate import KINDS, Degradation, Finding

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from kintsugi.models.identity import IdentityNet, folded
 from kintsugi.models.loader import build
 from kintsugi.stages.embedders import embed, probability

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from faces_for_tests import grainy_picture, place
+
 from kintsugi.stages import geometry, octaves
 from kintsugi.stages.faces import Crop
 from kintsugi.stages.invented import FINEST, invented, on_pictures, summary

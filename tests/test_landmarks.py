@@ -10,12 +10,13 @@ import math
 import pytest
 import torch
 from fixed_host import Fixed
+from torch import nn
+
 from kintsugi.models import awing_fan, zoo
 from kintsugi.stages import geometry
 from kintsugi.stages.faces import Face, Faces
 from kintsugi.stages.landmark_align import align
 from kintsugi.stages.landmarks import FIVE_OF, VIEWS, five_points, landmarks, to_ibug68
-from torch import nn
 
 HEIGHT, WIDTH = 360, 480
 

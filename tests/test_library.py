@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from kintsugi.models import hub, zoo
 from kintsugi.models.hub import HubError
 from kintsugi.models.library import PRIVATE, Library, RefusedFileError

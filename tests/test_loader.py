@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import retinaface, saved
+from safetensors.torch import save_file
+
 from kintsugi.models import loader, zoo
 from kintsugi.models.loader import UnknownArchitectureError, WeightsError, build, load_file
-from safetensors.torch import save_file
 
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "parity"
 

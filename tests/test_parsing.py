@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from fixed_host import Fixed
+from torch import nn
+
 from kintsugi.models import zoo
 from kintsugi.stages.parsing import CHANNELS, CLASSES, FACE, PAIRED, Parsing, parse
-from torch import nn
 
 
 class Levels(nn.Module):

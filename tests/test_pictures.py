@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
+from PIL.PngImagePlugin import PngInfo
+
 from kintsugi import samples
 from kintsugi.stages import containers, pictures
 from kintsugi.stages.files import PictureError, save
-from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
-from PIL.PngImagePlugin import PngInfo
 
 HEIGHT, WIDTH = 37, 53
 BOX = (slice(10, 20), slice(12, 30))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from kintsugi.stages.previews import GOLD, SIDE, around, gilded, preview
 
 

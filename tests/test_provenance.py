@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from faces_for_tests import place
+from PIL import Image
+
 from kintsugi.models import zoo
 from kintsugi.stages import pictures, provenance, xmp
 from kintsugi.stages.host import Host
 from kintsugi.stages.mark import marked
 from kintsugi.stages.restore import restore
-from PIL import Image
 
 WHAT = "1 face restored with Kintsugi & Co."
 SPACES = {

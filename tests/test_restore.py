@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from faces_for_tests import grainy_picture, smooth_picture
+from torch import nn
+
 from kintsugi.models import zoo
 from kintsugi.stages import passes, pixels
 from kintsugi.stages.host import Host
 from kintsugi.stages.restore import RestoreError, restore
-from torch import nn
 
 
 class Fake(nn.Module):

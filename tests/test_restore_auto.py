@@ -8,11 +8,12 @@ import pytest
 import torch
 from damage_for_tests import degradation
 from faces_for_tests import grainy_picture, place
+from torch import nn
+
 from kintsugi.stages import degradation_estimate, strategy
 from kintsugi.stages.host import Host
 from kintsugi.stages.restore import restore
 from kintsugi.stages.strategy import BUILT_IN_MODEL, Stock
-from torch import nn
 
 FULL = Stock("restoreformer", "codeformer-inpainting", "codeformer-colorization")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from kintsugi.models import codeformer, gpen, hdit, hifacegan, neighbourhood, stylegan2, swinir
 from kintsugi.models.upsample import UpsampleConv
 from kintsugi.models.vqgan import Attention, Downsample, ResBlock
-from torch import nn
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kintsugi.models.loader import build
-from kintsugi.models.restorer import Restorer
 from safetensors.torch import load_file
 from torch import nn
+
+from kintsugi.models.loader import build
+from kintsugi.models.restorer import Restorer
 
 WEIGHTS = Path(__file__).parent.parent / "models/weights/kintsugi-restorer.safetensors"
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from kintsugi.benchmarks.random_weights import random_weights
 from kintsugi.models import (
     codeformer,
@@ -30,7 +32,6 @@ from kintsugi.models import (
     swinir,
 )
 from kintsugi.models.loader import UnknownArchitectureError, build, recognise
-from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
 PARITY = Path(os.environ.get("KINTSUGI_PARITY", ROOT.parent / "shared" / "parity"))

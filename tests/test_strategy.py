@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from damage_for_tests import degradation
+
 from kintsugi.models import zoo
 from kintsugi.stages import strategy
 from kintsugi.stages.degradation_estimate import KINDS

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import retinaface, saved
+
 from kintsugi.models import loader, zoo
 from kintsugi.models.card import ModelCard
 from kintsugi.models.library import WEIGHTS, Library

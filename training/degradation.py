@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from kintsugi.models.degradation import Degradation
-from kintsugi.training.degradation_data import Damaged, Faces, others
-from kintsugi.training.session import begin
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+
+from kintsugi.models.degradation import Degradation
+from kintsugi.training.degradation_data import Damaged, Faces, others
+from kintsugi.training.session import begin
 
 BATCH = 8
 

@@ -14,14 +14,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
 from kintsugi.models.damage_signs import DamageSigns
 from kintsugi.models.degradation import Degradation
 from kintsugi.stages.degradation_estimate import KINDS
 from kintsugi.training.degradation_data import PARTS, SIDES, Faces, unpack, vary
 from kintsugi.training.mixture import choose, damage
-from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn import functional as F
 
 #: Share of clean faces that may have a finding, over all kinds together.
 FLAGGED = 0.02

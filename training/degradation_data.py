@@ -9,15 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
 from kintsugi.models.damage_signs import DamageSigns
 from kintsugi.models.degradation import to_network, view
 from kintsugi.stages.degradation_estimate import KINDS
 from kintsugi.training.data import Portraits, portraits, rows
 from kintsugi.training.mixture import CELLS, Sample, choose, damage
-from numpy.random import Generator
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import IterableDataset
 
 Picture = NDArray[np.uint8]
 

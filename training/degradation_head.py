@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from kintsugi.models.damage_signs import DamageSigns
 from kintsugi.models.degradation import Degradation
 from kintsugi.training.degradation import WEIGHTS, figure_losses, hide, rate
 from kintsugi.training.degradation_data import PARTS, Damaged, Faces, others
 from kintsugi.training.session import begin
-from torch import Tensor
-from torch.nn import functional as F
 
 #: Samples of a stored file, and of a step.
 FILE, BATCH = 200, 192

@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 import torch
+from torch.utils.data import DataLoader
+
 from kintsugi.models.degradation import Degradation
 from kintsugi.training.degradation import cover, rate
 from kintsugi.training.degradation_data import Faces, Spoilt
 from kintsugi.training.session import begin
-from torch.utils.data import DataLoader
 
 #: Faces a step, of four parts each.
 BATCH = 4

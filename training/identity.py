@@ -17,15 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
 from kintsugi.models.identity import IdentityNet, folded
 from kintsugi.training.data import portraits
 from kintsugi.training.degradations import degrade
 from kintsugi.training.identity_views import CHANNELS, Pairs, Teacher, seen
 from kintsugi.training.session import begin
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 #: Weight of the neighbourhood beside each face's own embedding, and of the maps at the start; these
 #: count for nothing once HINTS of the time is over.

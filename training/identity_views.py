@@ -16,16 +16,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from kintsugi.models import zoo
-from kintsugi.stages import embedders, geometry
-from kintsugi.training.data import portraits
-from kintsugi.training.degradations import degrade
-from kintsugi.training.teachers import IDENTITY_FILE
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
+
+from kintsugi.models import zoo
+from kintsugi.stages import embedders, geometry
+from kintsugi.training.data import portraits
+from kintsugi.training.degradations import degrade
+from kintsugi.training.teachers import IDENTITY_FILE
 
 SIZE, SIDE = 256, 112
 

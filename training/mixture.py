@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
 from kintsugi.stages.degradation_estimate import KINDS
 from kintsugi.training.blur_kernels import disc_kernel, gaussian_kernel, motion_kernel
 from kintsugi.training.damage_record import Record
 from kintsugi.training.degradations import compress, pixelate
 from kintsugi.training.print_damage import LUMA, SEPIA, cast_colour, fade, holes, scratches
-from numpy.random import Generator
-from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 

@@ -17,15 +17,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
 from kintsugi.models.restorer import Restorer
 from kintsugi.training.data import Portraits, portraits
 from kintsugi.training.degradations import degrade
 from kintsugi.training.losses import charbonnier, edges, likeness, texture
 from kintsugi.training.session import begin
 from kintsugi.training.teachers import Identity
-from safetensors.torch import save_file
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
 
 SIZE = 256
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageFilter
+from skimage import data
+
 from kintsugi.models import zoo
 from kintsugi.stages.blend import blend
 from kintsugi.stages.face_detect import detect
 from kintsugi.stages.host import Host
 from kintsugi.stages.landmark_align import align
 from kintsugi.stages.restore import restore
-from PIL import Image, ImageFilter
-from skimage import data
 
 
 def damaged_portrait() -> Image.Image:

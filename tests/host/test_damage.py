@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pictures import as_saved, damaged_portrait, loaded, no_face, pixels
+
 from kintsugi.stages.advice import advise
 from kintsugi.stages.face_detect import detect
 from kintsugi.stages.landmark_align import align
-from pictures import as_saved, damaged_portrait, loaded, no_face, pixels
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comfy_server import PromptError, events
-from kintsugi.cli import main
-from kintsugi.models import zoo
 from pictures import (
     as_saved,
     damaged_portrait,
@@ -23,6 +21,9 @@ from pictures import (
     transparent_portrait,
 )
 from workflow import to_prompt
+
+from kintsugi.cli import main
+from kintsugi.models import zoo
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKFLOW = json.loads(

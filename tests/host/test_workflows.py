@@ -16,10 +16,11 @@ import av
 import numpy as np
 import pytest
 from comfy_server import PACK, PromptError
-from kintsugi.samples import album
 from pictures import damaged_portrait, pixels
 from PIL import Image, ImageDraw
 from workflow import NOTES, to_prompt
+
+from kintsugi.samples import album
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = {
