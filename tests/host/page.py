@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import time
 import uuid
 from pathlib import Path
 
@@ -121,6 +122,13 @@ class Page:
         )
         self.tab.wait_for_timeout(300)
         return error
+
+    def until(self, read, wanted=True, seconds: float = 30) -> None:
+        """Wait until `read()` is `wanted`: pictures load and the page draws after it was told."""
+        end = time.monotonic() + seconds
+        while (seen := read()) != wanted and time.monotonic() < end:
+            self.tab.wait_for_timeout(50)
+        assert seen == wanted
 
     def look_at(self, kind: str, scale: float = 1.0) -> None:
         """Move the canvas so that the node of a class stands at the top left."""
