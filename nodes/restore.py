@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ..stages.faces import Faces
-from ..stages.findings_text import shortened
 from ..stages.provenance import after_restore
 from ..stages.restore import restore
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
 from .choices import restorers
-from .host import ComfyHost, show_text, to_intermediate
+from .host import ComfyHost, to_intermediate
 from .ui import compare, crop_pairs
 
 
@@ -194,7 +193,6 @@ class Restore(io.ComfyNode):
             faces=faces,
             host=host,
         )
-        show_text(cls, shortened(restored.report))
         result = restored.crops if len(restored.crops) else crops
         pairs = crop_pairs(given, restored.crops, faces, restored.reasons, restored.degradations)
         ui = compare(pairs, restored.summary, len(given))
