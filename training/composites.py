@@ -25,6 +25,13 @@ VISIBLE = 0.5
 #: ... down to this share, under which it is no face at all.
 GONE = 0.08
 
+#: A face counts as turned when its nose is this share of the eye distance beside the eyes' middle;
+#: photographs of such faces, and of real people, are drawn this many times as often as others.
+TURNED, OFTEN, REAL = 0.35, 5.0, 2.0
+
+#: Share of canvases with nothing but a face that fills a picture, and how large it is drawn there.
+CLOSE_UPS, CLOSE_UP = 0.05, (60.0, 175.0)
+
 #: The order of the five points in a mirrored picture.
 MIRROR = [1, 0, 2, 4, 3]
 
@@ -37,6 +44,7 @@ class Photo:
     boxes: np.ndarray  # (n, 4)
     points: np.ndarray  # (n, 5, 2)
     uncertain: np.ndarray  # (n,) bool
+    real: bool = False  # a photograph of real people
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -85,6 +93,7 @@ def read_photos(data: Path, folders: tuple[str, ...], split: str) -> list[Photo]
                 .reshape(-1, 5, 2)
                 .astype(np.float32),
                 np.array([f.get("uncertain") == "1" for f in faces], bool),
+                row["synthetic"] != "1",
             )
         )
     return photos
@@ -100,6 +109,15 @@ def read_negatives(data: Path) -> list[Photo]:
         and row["licence_class"] == "A"
         and "hard negative" not in row["note"]
     ]
+
+
+def turned(photo: Photo) -> bool:
+    """Whether any face of a photograph looks well to one side."""
+    left, right, nose = photo.points[:, :3].swapaxes(0, 1)
+    eyes = right - left
+    apart = np.linalg.norm(eyes, axis=1).clip(1)
+    along = ((nose - (left + right) / 2) * eyes).sum(1) / apart**2
+    return bool((abs(along) > TURNED).any())
 
 
 def ellipse_bounds(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -119,7 +137,9 @@ class Canvas:
     """Canvases of `size` pixels, made one after the other from a seeded generator."""
 
     def __init__(self, photos: list[Photo], negatives: list[Photo], size: int, seed: int):
-        self.photos = photos
+        self.photos = [photo for photo in photos if len(photo.boxes)]
+        often = [(REAL if p.real else 1) * (OFTEN if turned(p) else 1) for p in self.photos]
+        self.chances = np.cumsum(often) / np.sum(often)
         self.negatives = negatives
         self.size = size
         self.rng = np.random.default_rng(seed)
@@ -131,6 +151,10 @@ class Canvas:
         self.owner = np.zeros((self.size, self.size), np.int16)
         self.found: list[tuple[np.ndarray, np.ndarray, bool, float]] = []
         kind = rng.random()
+        if kind < CLOSE_UPS:
+            self.image[:] = 128 if rng.random() < 0.7 else rng.integers(0, 256, 3)
+            self._paste_face(rng.uniform(*CLOSE_UP), fills=True)
+            return photometric(self.image, rng), self._labels()
         if kind < 0.88:
             for side in self._sides():
                 self._paste_face(side)
@@ -186,9 +210,14 @@ class Canvas:
         matrix = similarity(centre, (size / 2, size / 2), scale, self._angle(), rng.random() < 0.5)
         return warp(photo, matrix, (0, 0, size, size), cv2.BORDER_REFLECT_101)
 
-    def _paste_face(self, side: float) -> None:
+    def _photo(self) -> Photo:
+        """The next one, some more often than others."""
+        return self.photos[int(np.searchsorted(self.chances, self.rng.random()))]
+
+    def _paste_face(self, side: float, fills: bool = False) -> None:
+        """Paste a face of about `side` pixels; one that `fills` a picture is cut close around."""
         rng, size = self.rng, self.size
-        photo = self.photos[rng.integers(len(self.photos))]
+        photo = self._photo()
         index = rng.integers(len(photo.boxes))
         box = photo.boxes[index]
         extent = box[2:] - box[:2]
@@ -201,7 +230,7 @@ class Canvas:
         matrix = similarity(middle, target, scale, self._angle(), flip)
 
         h, w = photo.shape
-        kind = rng.random()
+        kind = 0.0 if fills else rng.random()
         # Less or more of its surroundings; a tight cut-out now and then runs through the face.
         least, most = (-0.12, 0.4) if kind < 0.15 else (0.1, 1.2)
         low = np.maximum(0.0, box[:2] - extent * rng.uniform(least, most, 2))
