@@ -111,6 +111,16 @@ def read_negatives(data: Path) -> list[Photo]:
     ]
 
 
+def often(photo: Photo) -> float:
+    """How often a photograph is drawn beside one of a generated face that looks at us."""
+    return (REAL if photo.real else 1.0) * (OFTEN if turned(photo) else 1.0)
+
+
+def pick(shares: np.ndarray, rng: np.random.Generator) -> int:
+    """An index, drawn in proportion to the differences of `shares`, a cumulative sum."""
+    return int(np.searchsorted(shares, rng.uniform(0, shares[-1])))
+
+
 def turned(photo: Photo) -> bool:
     """Whether any face of a photograph looks well to one side."""
     left, right, nose = photo.points[:, :3].swapaxes(0, 1)
@@ -138,8 +148,7 @@ class Canvas:
 
     def __init__(self, photos: list[Photo], negatives: list[Photo], size: int, seed: int):
         self.photos = [photo for photo in photos if len(photo.boxes)]
-        often = [(REAL if p.real else 1) * (OFTEN if turned(p) else 1) for p in self.photos]
-        self.chances = np.cumsum(often) / np.sum(often)
+        self.shares = np.cumsum([often(photo) for photo in self.photos])
         self.negatives = negatives
         self.size = size
         self.rng = np.random.default_rng(seed)
@@ -210,14 +219,10 @@ class Canvas:
         matrix = similarity(centre, (size / 2, size / 2), scale, self._angle(), rng.random() < 0.5)
         return warp(photo, matrix, (0, 0, size, size), cv2.BORDER_REFLECT_101)
 
-    def _photo(self) -> Photo:
-        """The next one, some more often than others."""
-        return self.photos[int(np.searchsorted(self.chances, self.rng.random()))]
-
     def _paste_face(self, side: float, fills: bool = False) -> None:
         """Paste a face of about `side` pixels; one that `fills` a picture is cut close around."""
         rng, size = self.rng, self.size
-        photo = self._photo()
+        photo = self.photos[pick(self.shares, rng)]
         index = rng.integers(len(photo.boxes))
         box = photo.boxes[index]
         extent = box[2:] - box[:2]

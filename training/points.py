@@ -25,7 +25,9 @@ from ..stages.face_search import REFINER
 from .composites import (
     MIRROR,
     Photo,
+    often,
     photometric,
+    pick,
     read_negatives,
     read_photos,
     similarity,
@@ -74,11 +76,12 @@ class Crops:
             )
             if not uncertain and np.sqrt((box[2:] - box[:2]).prod()) >= least
         ]
+        self.shares = np.cumsum([often(photo) for photo, _, _ in self.faces])
 
     def make(self) -> tuple[np.ndarray, np.ndarray]:
         """One crop (LOOK_SIZE, LOOK_SIZE, 3) uint8 and its points (5, 2) in pixels of the crop."""
         rng = self.rng
-        photo, box, points = self.faces[rng.integers(len(self.faces))]
+        photo, box, points = self.faces[pick(self.shares, rng)]
         off = WORSE if rng.integers(RARE) == 0 else 1.0
         side = np.sqrt((box[2:] - box[:2]).prod())
         scale = LOOK_FACE / side * np.exp(rng.normal(0, SCALE * off))
