@@ -50,7 +50,7 @@ def page(request, chromium):
     server = request.getfixturevalue(kind)
     group().save(server.base / "input" / "group.png")
     no_face().save(server.base / "input" / "no_face.png")
-    context = chromium.new_context(viewport={"width": 1700, "height": 1000})
+    context = chromium.new_context(viewport={"width": 1700, "height": 1000}, has_touch=True)
     opened = Page(context.new_page(), server, request.param.endswith("nodes2"), request.param)
     opened.open()
     yield opened
@@ -205,6 +205,20 @@ def test_faces_are_picked_from_the_keyboard(page):
     assert page.value(FACES, "chosen") == ""
     kinds = page.tab.evaluate("() => app.graph.nodes.map((node) => node.comfyClass)")
     assert FACES in kinds, "Delete must not reach the node"
+
+
+def test_faces_are_picked_and_the_slider_moved_by_touch(page):
+    page.load(example("restore_photo", "group.png"))
+    assert page.run() == ""
+    page.look_at(FACES)
+    page.tab.touchscreen.tap(*page.middle("[data-index='1'] rect"))
+    page.until(lambda: checked(page), ["true", "false", "true"])
+    page.look_at("KintsugiRestore")
+    restored = compare_of(page, "KintsugiRestore")
+    stage = restored.locator(".kintsugi-stage").bounding_box()
+    page.tab.touchscreen.tap(stage["x"] + 0.75 * stage["width"], stage["y"] + 0.5 * stage["height"])
+    handle = restored.locator(".kintsugi-handle")
+    page.until(lambda: abs(int(handle.get_attribute("aria-valuenow")) - 75) <= 2)
 
 
 def test_a_missed_face_is_drawn(page):
