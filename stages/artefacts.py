@@ -12,7 +12,7 @@ from kornia.color import lab_to_rgb, rgb_to_lab
 from torch import Tensor
 
 from . import geometry
-from .detail import grey, scale
+from .detail import enlarged, grey, scale
 from .faces import Face
 
 #: Coherent amplitude, in [0, 1], of a pattern of period 2 that is visible, and how much stronger
@@ -35,6 +35,9 @@ _HUE, _HUE_LEFT = 7.0, 2.0
 
 #: Radii of irises and lips in the FFHQ crop, in shares of its side.
 _IRIS, _LIPS = 0.03, 0.06
+
+#: What is looked at: two irises and three places along the lips.
+_SPOTS = ("irises", "irises", "lips", "lips", "lips")
 
 #: Side at which brows and gaze are compared.
 _SIDE = 128
@@ -60,52 +63,52 @@ def unpattern(before: Tensor, after: Tensor) -> tuple[Tensor, bool]:
         return after, False
     sign = 1 - 2 * (torch.arange(side, device=after.device) % 2).to(after)
     patterns = (sign[None], sign[:, None], sign * sign[:, None])
-    found = False
-    for pattern, old, new in zip(patterns, _period(before), _period(after), strict=True):
-        strong = (new > _PATTERN) & (new > _STRONGER * old)
+    new = _period(after)
+    if float((new > _PATTERN).float().mean((1, 2)).amax()) < _EVERYWHERE:
+        return after, False
+    old, mended = _period(before), False
+    for index, pattern in enumerate(patterns):
+        strong = (new[index] > _PATTERN) & (new[index] > _STRONGER * old[index])
         # A few cells are eyelashes; a decoder leaves its pattern everywhere.
         if float(strong.float().mean()) < _EVERYWHERE:
             continue
         level = F.avg_pool2d(after * pattern, _CELL)
-        level = F.interpolate(level, size=(side, side), mode="bilinear", align_corners=False)
-        after, found = after - level * pattern, True
-    return after, found
+        after, mended = after - enlarged(level, side) * pattern, True
+    return after, mended
 
 
-def _period(picture: Tensor) -> list[Tensor]:
+def _period(picture: Tensor) -> Tensor:
     """Amplitude, by cells, of what alternates from column to column, row to row, and both."""
-    plane = grey(picture)
-    left, right = plane[..., ::2], plane[..., 1::2]
-    across, along = left - right, left + right
-    parts = (
-        across[..., ::2, :] + across[..., 1::2, :],
-        along[..., ::2, :] - along[..., 1::2, :],
-        across[..., ::2, :] - across[..., 1::2, :],
-    )
-    return [F.avg_pool2d(part, _CELL // 2).abs() / 4 for part in parts]
+    channels, side = picture.shape[1], picture.shape[-1]
+    count = side // _CELL
+    rows = picture.reshape(channels, count, _CELL // 2, 2, side).sum((0, 2))
+    even, odd = rows.unbind(1)
+    cells = torch.stack([even + odd, even - odd]).view(2, count, count, _CELL // 2, 2).sum(3)
+    left, right = cells.unbind(-1)
+    across = left - right
+    parts = torch.stack([across[0], left[1] + right[1], across[1]])
+    return parts.abs_() / (channels * _CELL**2)
 
 
-def rim(before: Tensor, joined: Tensor, ramp: Tensor) -> float:
+def rim(plane: Tensor, joined: Tensor, ramp: Tensor) -> float:
     """How steep the picture is at the rim of a mask, over how steep it was.
 
     Args:
-        before: (1, C, s, s). joined: (1, C, s, s), what is added to it. ramp: (1, 1, g, g).
+        plane: (1, 1, s, s), its grey. joined: (1, C, s, s), what is added to the picture.
+        ramp: (1, 1, g, g).
 
     Returns:
         Ratio of mean gradients where the ramp rises; 1 where nothing was added.
     """
     # Every other sample: a rim that shows is longer than that.
-    old = grey(before)[0, 0, ::2, ::2]
-    new = old + grey(joined)[0, 0, ::2, ::2]
-    side = old.shape[-1]
-    t = F.interpolate(ramp, size=(side, side), mode="bilinear", align_corners=False)[0, 0]
-    rising = ((t > 0) & (t < 1)).float()[:-1, :-1]
-    count = rising.sum().clamp(min=1)
-    steep = []
-    for plane in (old, new):
-        across, down = plane.diff(dim=1)[:-1], plane.diff(dim=0)[:, :-1]
-        steep.append(float(((across.square() + down.square()).sqrt() * rising).sum() / count))
-    return (steep[1] + _FLAT) / (steep[0] + _FLAT)
+    old, added = (x[..., ::2, ::2] for x in (plane, joined))
+    both = torch.cat([old, old + grey(added)])[:, 0]
+    t = enlarged(ramp, both.shape[-1])[0, 0, :-1, :-1]
+    rising = ((t > 0) & (t < 1)).to(both)
+    across, down = both.diff(dim=2)[:, :-1], both.diff(dim=1)[:, :, :-1]
+    steep = (across.square_().add_(down.square_()).sqrt_() * rising).sum((1, 2))
+    before, after = (steep / rising.sum().clamp(min=1)).tolist()
+    return (after + _FLAT) / (before + _FLAT)
 
 
 def too_steep(ratio: float) -> bool:
@@ -123,45 +126,53 @@ def hues(face: Face, matrix: Tensor, size: int, small_after: Tensor, small_befor
     Returns:
         (1, 3, g, g) to be added, or None; and the names of what has shifted.
     """
-    side = small_after.shape[-1]
-    spots = _spots(face, matrix, size, side)
-    lab_after, lab_before = (rgb_to_lab(x.clamp(0, 1)) for x in (small_after, small_before))
-    moved, names = torch.zeros_like(lab_after), []
-    for name, spot in spots:
-        share = (spot / spot.sum()).to(lab_after)
-        drift = ((lab_before - lab_after) * share).sum((2, 3), keepdim=True)
-        drift[:, 0] = 0
-        size_of = float(drift.norm())
-        if size_of > _HUE:
-            moved += drift * (1 - _HUE_LEFT / size_of) * spot.to(lab_after)
-            names.append(name)
+    names, spots = _spots(face, matrix, size, small_after.shape[-1])
     if not names:
         return None, []
-    change = lab_to_rgb(lab_after + moved) - lab_to_rgb(lab_after)
-    return change, list(dict.fromkeys(names))
+    spots = spots.to(small_after)
+    lab_after, lab_before = rgb_to_lab(torch.cat([small_after, small_before]).clamp(0, 1))
+    shares = spots / spots.sum((1, 2), keepdim=True)
+    drifts = torch.einsum("nhw,chw->nc", shares, lab_before - lab_after)
+    drifts[:, 0] = 0
+    sizes = drifts.norm(dim=1)
+    shifted = sizes > _HUE
+    if not bool(shifted.any()):
+        return None, []
+    back = drifts * (1 - _HUE_LEFT / sizes.clamp(min=_HUE))[:, None] * shifted[:, None]
+    moved = lab_after + torch.einsum("nc,nhw->chw", back, spots)
+    change = lab_to_rgb(moved[None]) - lab_to_rgb(lab_after[None])
+    told = [name for name, there in zip(names, shifted.tolist(), strict=True) if there]
+    return change, list(dict.fromkeys(told))
 
 
-def _spots(face: Face, matrix: Tensor, size: int, side: int) -> list[tuple[str, Tensor]]:
+def _spots(face: Face, matrix: Tensor, size: int, side: int) -> tuple[list[str], Tensor]:
+    """Names of irises and parts of the lips that are in the crop, and their (n, side, side)."""
     points = (geometry.transform(matrix, face.points) + 0.5) / size
-    centres = (torch.arange(side) + 0.5) / side
-    places = [("irises", points[0], _IRIS), ("irises", points[1], _IRIS)]
     corners = points[3:]
-    places += [("lips", corners[0].lerp(corners[1], s), _LIPS / 2) for s in (0.25, 0.5, 0.75)]
-    spots = []
-    for name, (x, y), radius in places:
-        if not (0.05 < float(x) < 0.95 and 0.05 < float(y) < 0.95):
-            continue
-        square = (centres - x).square() + (centres - y)[:, None].square()
-        spots.append((name, (-0.5 * square / radius**2).exp()))
-    return spots
+    along = torch.tensor([[0.25], [0.5], [0.75]])
+    places = torch.cat([points[:2], corners[0] + (corners[1] - corners[0]) * along])
+    radii = torch.tensor([_IRIS, _IRIS, *[_LIPS / 2] * 3])
+    seen = ((places > 0.05) & (places < 0.95)).all(1)
+    names = [name for name, there in zip(_SPOTS, seen.tolist(), strict=True) if there]
+    centres = (torch.arange(side) + 0.5) / side
+    x, y = ((centres - place[seen, None]).square() for place in places.unbind(1))
+    reach = -0.5 / radii[seen].square()
+    return names, ((x[:, None] + y[:, :, None]) * reach[:, None, None]).exp()
 
 
-def brows_moved(face: Face, matrix: Tensor, size: int, before: Tensor, after: Tensor) -> float:
+def features(small: tuple[Tensor, Tensor]) -> Tensor:
+    """Original and restored (1, C, g, g) as `brows_moved` and `gaze_parted` compare them."""
+    return scale(torch.cat([grey(picture) for picture in small]), _SIDE)[:, 0]
+
+
+def brows_moved(face: Face, matrix: Tensor, size: int, planes: Tensor) -> float:
     """How far brows and frames of glasses have moved up or down, in shares of the crop's side.
 
     0 where that cannot be told. Where an original shows through, moved brows are seen twice.
+
+    Args:
+        planes: of `features`. matrix: (2, 3), picture to a crop of side `size`.
     """
-    old, new = (scale(grey(x), _SIDE)[0, 0] for x in (before, after))
     points = (geometry.transform(matrix, face.points) + 0.5) / size * _SIDE
     eye_y = float(points[:2, 1].mean())
     left, right = float(points[0, 0]) - 0.1 * _SIDE, float(points[1, 0]) + 0.1 * _SIDE
@@ -170,25 +181,24 @@ def brows_moved(face: Face, matrix: Tensor, size: int, before: Tensor, after: Te
     left, right = max(round(left), 0), min(round(right), _SIDE)
     if top - reach < 0 or bottom + reach >= _SIDE or right - left < 0.2 * _SIDE:
         return 0.0
-    edges_old, edges_new = (x.diff(dim=0) for x in (old, new))
-    fixed = edges_new[top:bottom, left:right]
-    scores = {}
-    for shift in range(-reach, reach + 1):
-        other = edges_old[top - shift : bottom - shift, left:right]
-        scores[shift] = float(F.cosine_similarity(fixed.flatten(), other.flatten(), 0))
-    best = max(scores, key=scores.get)
-    if scores[best] < 0.5 or scores[best] < scores[0] + 0.1:
+    edges_old, edges_new = planes.diff(dim=1)[..., left:right]
+    fixed = edges_new[top:bottom].flatten()
+    # Row k: the old edges as they would lie had they moved by reach - k.
+    moved = edges_old[top - reach : bottom + reach].unfold(0, bottom - top, 1)
+    scores = F.cosine_similarity(moved.transpose(1, 2).flatten(1), fixed[None]).tolist()
+    best = max(range(len(scores)), key=scores.__getitem__)
+    if scores[best] < 0.5 or scores[best] < scores[reach] + 0.1:
         return 0.0
-    return best / _SIDE if abs(best) / _SIDE >= _DOUBLED else 0.0
+    shift = reach - best
+    return shift / _SIDE if abs(shift) / _SIDE >= _DOUBLED else 0.0
 
 
-def gaze_parted(face: Face, matrix: Tensor, size: int, before: Tensor, after: Tensor) -> bool:
-    """Whether the eyes look more apart than they did."""
+def gaze_parted(face: Face, matrix: Tensor, size: int, planes: Tensor) -> bool:
+    """Whether the eyes look more apart than they did; arguments as of `brows_moved`."""
+    points = ((geometry.transform(matrix, face.points[:2]) + 0.5) / size * _SIDE).tolist()
     parted = []
-    for crop in (before, after):
-        plane = scale(grey(crop), _SIDE)[0, 0]
-        points = (geometry.transform(matrix, face.points[:2]) + 0.5) / size * _SIDE
-        places = [_pupil(plane, float(x), float(y)) for x, y in points]
+    for plane in planes:
+        places = [_pupil(plane, x, y) for x, y in points]
         if None in places:
             return False
         parted.append(abs(places[0] - places[1]))

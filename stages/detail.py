@@ -8,17 +8,19 @@ very same picture, one that removes noise does not get the noise back.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 #: Energy below which a band counts as empty: half an 8-bit step.
 _FLOOR = (0.5 / 255) ** 2
 
-#: Side of the cells on which band energies are compared, and the window over those cells.
+#: Side of the cells on which band energies are compared, a power of 2, and deviation and taps of
+#: the window over those cells.
 _CELL = 4
-_WINDOW = ((7, 7), (1.5, 1.5))
+_WINDOW = (7, 1.5)
 
 
 def finest(picture: Tensor) -> Tensor:
@@ -29,7 +31,12 @@ def finest(picture: Tensor) -> Tensor:
 
 def energy(band: Tensor) -> Tensor:
     """Local energy of a band (N, 1, H, W): (N, 1, ceil(H / 4), ceil(W / 4))."""
-    return blur(F.avg_pool2d(band.square(), _CELL, ceil_mode=True), *_WINDOW)
+    return energy_of(halved(band.square()))
+
+
+def energy_of(squares: Tensor) -> Tensor:
+    """`energy` from the halved squares of the band."""
+    return blur(halved(squares), *_WINDOW)
 
 
 def grey(picture: Tensor) -> Tensor:
@@ -50,11 +57,48 @@ def soften(picture: Tensor) -> Tensor:
     return rows.add_(wide[..., 1:-1, :], alpha=0.5)
 
 
-def blur(picture: Tensor, kernel: tuple[int, int], sigma: tuple[float, float]) -> Tensor:
-    """Gaussian blur of (N, C, H, W); the border is replicated, so 1-pixel pictures are fine."""
-    pad_y, pad_x = kernel[0] // 2, kernel[1] // 2
-    padded = F.pad(picture, (pad_x, pad_x, pad_y, pad_y), mode="replicate")
-    return gaussian_blur2d(padded, kernel, sigma)[..., pad_y:-pad_y, pad_x:-pad_x]
+def halved(picture: Tensor) -> Tensor:
+    """(N, C, H, W) to means of squares of four pixels, those that there are at an odd border.
+
+    Several times faster than `F.avg_pool2d`, which asks of each pixel whether it is inside.
+    """
+    if picture.shape[-1] % 2 or picture.shape[-2] % 2:
+        return F.avg_pool2d(picture, 2, ceil_mode=True)
+    rows = picture[..., ::2, :] + picture[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
+
+
+def enlarged(maps: Tensor, side: int) -> Tensor:
+    """(N, C, s, s) to (N, C, side, side), bilinear; also where that makes it smaller.
+
+    Each channel as a picture of its own, which is two to three times faster than a few together.
+    """
+    if maps.shape[-1] == side:
+        return maps
+    apart = maps.flatten(0, 1)[:, None]
+    grown = F.interpolate(apart, size=(side, side), mode="bilinear", align_corners=False)
+    return grown.view(*maps.shape[:2], side, side)
+
+
+def blur(picture: Tensor, taps: int, sigma: float) -> Tensor:
+    """Gaussian blur of (N, C, H, W); the border is replicated, so 1-pixel pictures are fine.
+
+    Args:
+        taps: samples of the kernel along each axis, odd. sigma: deviation in pixels.
+    """
+    reach = taps // 2
+    kernel = _gaussian(taps, sigma).to(picture)
+    planes = F.pad(picture.flatten(0, 1)[:, None], (reach, reach, reach, reach), mode="replicate")
+    planes = F.conv2d(F.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return planes.view(picture.shape)
+
+
+@lru_cache(maxsize=64)
+def _gaussian(taps: int, sigma: float) -> Tensor:
+    """(taps,) weights that sum to 1."""
+    at = torch.arange(taps, dtype=torch.float64) - taps // 2
+    weights = (-0.5 * (at / sigma).square()).exp()
+    return (weights / weights.sum()).float()
 
 
 def kept(before: Tensor, after: Tensor) -> Tensor:
@@ -108,5 +152,5 @@ def return_to_size(full: Tensor, before: Tensor, after: Tensor) -> Tensor:
     back_before, back_after = scale(before, size), scale(after, size)
     shrunk = before.shape[-1] < size
     share = kept(before, after) if shrunk else kept(back_before, back_after)
-    share = F.interpolate(share, size=(size, size), mode="bilinear", align_corners=False)
+    share = enlarged(share, size)
     return torch.addcmul(back_after, share, full - back_before)

@@ -84,8 +84,8 @@ def missing(faces: Faces) -> Tensor:
             continue
         # Scratches are thin: their map is widened by one of its cells to hold all of them.
         holes = F.max_pool2d(holes, 3, 1, 1)
-        at = placing.sampling(face.crop.matrix, face.crop.size, region, holes.device)
-        laid = (placing.lay(holes, at, region, smooth=True)[0] > 0.5).float()
+        laid = placing.lay(holes, face.crop.matrix, face.crop.size, region, smooth=True)[0]
+        laid = (laid > 0.5).float()
         rows, columns = region.slices()
         mask[face.frame, rows, columns] = torch.maximum(mask[face.frame, rows, columns], laid)
     return mask

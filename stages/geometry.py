@@ -242,8 +242,15 @@ def warp(
     across, down, shift = compose(to_unit, inverse).to(picture).unbind(dim=1)
     columns = torch.arange(width, dtype=picture.dtype, device=picture.device)
     rows = torch.arange(height, dtype=picture.dtype, device=picture.device)
-    grid = across * columns[:, None] + (down * rows[:, None, None] + shift)
-    return resample(picture, grid[None], "bicubic", padding)
+    grid = lattice(columns, rows, across, down, shift)
+    return resample(picture, grid, "bicubic", padding)
+
+
+def lattice(x: Tensor, y: Tensor, across: Tensor, down: Tensor, shift: Tensor) -> Tensor:
+    """(1, h, w, 2) points across * x + down * y + shift, for x (w,) and y (h,), vectors (2,)."""
+    first = (across * x[:, None]).flatten()
+    rest = (down * y[:, None] + shift).repeat(1, len(x))
+    return rest.add_(first).view(1, len(y), len(x), 2)
 
 
 def resample(picture: Tensor, grid: Tensor, mode: str, padding: str) -> Tensor:

@@ -195,7 +195,7 @@ def _softened(seen: Tensor, side: int, feather: float) -> Tensor:
         mask = F.interpolate(mask, size=(side, side), mode="area")
     sigma = max(_SOFT * feather * side, 0.5)
     reach = 2 * int(3 * sigma) + 1
-    return (blur(mask, (reach, reach), (sigma, sigma))[0, 0] * 2 - 1).clamp(0, 1)
+    return (blur(mask, reach, sigma)[0, 0] * 2 - 1).clamp(0, 1)
 
 
 def in_picture(mask: Tensor, frames: int, height: int, width: int, name: str = "mask") -> Tensor:

@@ -20,7 +20,7 @@ from .host import Host
 #: Findings that make the fine detail of an original worthless.
 _SPOILING = ("blur", "motion", "resolution", "pixelation", "noise", "jpeg", "missing")
 
-#: Side at which tones and features are compared.
+#: Least side at which tones and features are compared; it is less than twice as many.
 _SMALL = 128
 
 #: Cells a side by which the shown part of a crop is bounded.
@@ -74,14 +74,37 @@ class View:
 
     @cached_property
     def small(self) -> tuple[Tensor, Tensor]:
-        """Original and restored, reduced to the side at which tones and features are compared."""
-        side = min(_SMALL, self.before.shape[-1])
-        return detail.scale(self.before, side), detail.scale(self.after, side)
+        """Original and restored, halved as often as tones and features allow."""
+        before, after = self.before, self.after
+        while before.shape[-1] >= 2 * _SMALL:
+            before, after = detail.halved(before), detail.halved(after)
+        return before, after
 
     @cached_property
-    def fine(self) -> tuple[Tensor, Tensor]:
-        """The finest octaves of original and restored, (1, 1, s, s)."""
-        return detail.finest(self.before), detail.finest(self.after)
+    def thumbnails(self) -> tuple[Tensor, Tensor]:
+        """Original and restored at the side at which tones are compared."""
+        before, after = colour.thumbnail(torch.cat(self.small)).split(1)
+        return before, after
+
+    @cached_property
+    def greys(self) -> Tensor:
+        """(2, 1, s, s), original and restored in grey."""
+        return torch.cat([detail.grey(self.before), detail.grey(self.after)])
+
+    @cached_property
+    def soft(self) -> Tensor:
+        """(2, 1, s, s), the greys without their finest octave."""
+        return detail.soften(detail.soften(self.greys))
+
+    @cached_property
+    def fine(self) -> Tensor:
+        """(2, 1, s, s), their finest octave."""
+        return self.greys - self.soft
+
+    @cached_property
+    def squares(self) -> Tensor:
+        """(2, 1, s / 2, s / 2), its energy."""
+        return detail.halved(self.fine.square())
 
 
 def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
@@ -113,7 +136,7 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
 
 def tone_of(seen: View, weight: Tensor, method: str) -> colour.Tone | None:
     """The tone that a view asks for, compared where `weight` (1, 1, g, g) is."""
-    before, after = (colour.thumbnail(picture) for picture in seen.small)
+    before, after = seen.thumbnails
     return colour.fit(method, after, before, colour.thumbnail(weight).clamp(0, 1))
 
 
@@ -140,20 +163,19 @@ def make(
     ramp = masks.ramp(face, seen.matrix, seen.size, settings.feather, settings.shape, parts)
     ramp = ramp.to(before.device)
     region = _shown(ramp, seen, region)
-    at = placing.sampling(seen.matrix, seen.size, region, before.device)
     gain, maps = None, [seams.weight(ramp)]
     if torch.equal(before, after) and settings.sharpness != "more":
         change = before.new_zeros(1).expand(before.shape[1], region.height, region.width)
     else:
         weight = ramp if skin is None or float(skin.sum()) < 64 else skin
         full, sharper = _change(seen, face, ramp, weight, settings, tone, say)
-        joined = _join(before, full, ramp, settings, say)
+        joined = _join(seen.greys[:1], full, ramp, settings, say)
         gain = _lost(seen, sharper, ramp, face, settings)
         if gain is not None:
             maps.append(gain)
-            joined = joined - F.interpolate(gain, (side, side), mode="bilinear") * before
-        change = placing.lay(joined, at, region)
-    laid = placing.lay(torch.cat(maps, 1), at, region, smooth=True)
+            joined.addcmul_(detail.enlarged(gain, side), before, value=-1)
+        change = placing.lay(joined, seen.matrix, seen.size, region)
+    laid = placing.lay(torch.cat(maps, 1), seen.matrix, seen.size, region, smooth=True)
     # Where all samples are 1 their weighted mean may miss it by a rounding.
     shown = (laid[0] * (1 + 1e-5)).clamp_(max=1)
     return Patch(region, change, laid[1] if gain is not None else None, shown)
@@ -186,27 +208,28 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> tuple[Tensor, floa
     of its finest octave."""
     before, side = seen.before, seen.before.shape[-1]
     small_before, small_after = seen.small
-    inside = detail.scale(ramp, small_before.shape[-1])
-    changed = float(((small_after - small_before).abs() * inside).sum() / 3 / inside.sum())
-    fine_before, fine = seen.fine
-    gain = sharpness.gain(
-        (before, fine_before), (seen.after, fine), ramp, settings.sharpness, changed
-    )
-    after = seen.after if gain == 1 else seen.after + fine * (gain - 1)
+    thumb_before, thumb_after = seen.thumbnails
+    inside = detail.enlarged(ramp, small_before.shape[-1])
+    changed = (small_after - small_before).abs_().mul_(inside).sum() / (3 * inside.sum())
+    energies = sharpness.octaves(seen.soft, seen.squares)
+    gain = sharpness.gain(energies, ramp, settings.sharpness, float(changed))
+    change = seen.after - before
+    if gain != 1:
+        change.add_(seen.fine[1:], alpha=gain - 1)
     if settings.sharpness == "match" and abs(gain - 1) > _TOLD:
         say(f"{'softened' if gain < 1 else 'sharpened'} to what is around it")
     if seen.patterned:
         say("the model left a chequerboard pattern: taken out")
     low = None
-    moved = colour.shift(tone(seen, weight), colour.thumbnail(small_after))
+    moved = colour.shift(tone(seen, weight), thumb_after)
     if moved is not None:
         low = detail.scale(moved, small_after.shape[-1])
         small_after = small_after + low
     curve = None
     if settings.colour != "none" and settings.tone != "free":
-        curve = colour.tone_curve(colour.thumbnail(small_before))
+        curve = colour.tone_curve(thumb_before)
     if curve is None and before.shape[1] == 3 and settings.colour != "none":
-        halves = (F.avg_pool2d(small, 2) for small in (small_after, small_before))
+        halves = (detail.halved(small) for small in (small_after, small_before))
         hue, names = artefacts.hues(face, seen.matrix, seen.size, *halves)
         if hue is not None:
             hue = detail.scale(hue, small_after.shape[-1])
@@ -215,9 +238,10 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> tuple[Tensor, floa
     _look(seen, face, settings, say)
     if low is not None:
         # Nothing in it is finer than the thumbnail, so straight lines between are enough.
-        after = after + F.interpolate(low, (side, side), mode="bilinear", align_corners=False)
+        change.add_(detail.enlarged(low, side))
     if curve is None:
-        return after - before, gain
+        return change, gain
+    after = before + change
     if settings.tone == "keep":
         return colour.on_curve(before, after, curve), gain
     return colour.luma(after).expand_as(before) - before, gain
@@ -225,25 +249,26 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> tuple[Tensor, floa
 
 def _look(seen: View, face: Face, settings: Settings, say) -> None:
     """Lines on what cannot be mended here."""
-    moved = artefacts.brows_moved(face, seen.matrix, seen.size, *seen.small)
+    planes = artefacts.features(seen.small)
+    moved = artefacts.brows_moved(face, seen.matrix, seen.size, planes)
     if moved and settings.opacity < 1:
         percent = abs(moved) * 100
         say(f"brows or glasses moved by {percent:.0f} % of the crop: at this opacity both show")
     elif moved:
         percent = abs(moved) * 100
         say(f"brows or glasses moved by {percent:.0f} % of the crop: look for double frames")
-    if artefacts.gaze_parted(face, seen.matrix, seen.size, *seen.small):
+    if artefacts.gaze_parted(face, seen.matrix, seen.size, planes):
         say("the restored eyes look in different directions; try more fidelity or another model")
 
 
-def _join(before: Tensor, change: Tensor, ramp: Tensor, settings: Settings, say) -> Tensor:
+def _join(plane: Tensor, change: Tensor, ramp: Tensor, settings: Settings, say) -> Tensor:
     joined = seams.JOINS[settings.join](change, ramp)
-    steep = artefacts.rim(before, joined, ramp)
+    steep = artefacts.rim(plane, joined, ramp)
     if not artefacts.too_steep(steep):
         return joined
     if settings.join != "gradient":
         other = seams.gradient(change, ramp)
-        less = artefacts.rim(before, other, ramp)
+        less = artefacts.rim(plane, other, ramp)
         if less < steep:
             joined, steep = other, less
             say("its rim would have shown: joined by gradients instead")
@@ -254,16 +279,16 @@ def _join(before: Tensor, change: Tensor, ramp: Tensor, settings: Settings, say)
 
 def _lost(seen: View, sharper, ramp: Tensor, face: Face, settings: Settings) -> Tensor | None:
     """How much of the picture's own finest detail goes, (1, 1, g, g) in [-1, 0], or None."""
-    before, after = (detail.energy(band) for band in seen.fine)
+    before, after = detail.energy_of(seen.squares).split(1)
     share = detail.kept_of(before, after * sharper**2)
     trust = _trust(face)
     if trust is not None and float(geometry.scale_of(seen.matrix)) < 1:
-        trust = F.interpolate(trust.to(share), share.shape[-2:], mode="bilinear")
+        trust = detail.enlarged(trust.to(share), share.shape[-1])
         share = share.lerp(torch.ones_like(share), trust)
     if float(share.min()) > 1 - 1e-4:
         return None
     fine = seams.finest(ramp, settings.join)
-    return F.interpolate(share - 1, fine.shape[-2:], mode="bilinear") * fine
+    return detail.enlarged(share - 1, fine.shape[-1]) * fine
 
 
 def _trust(face: Face) -> Tensor | None:

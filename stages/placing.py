@@ -18,6 +18,9 @@ from . import geometry
 #: Picture pixels per crop pixel from which turning and enlarging are done one after the other.
 _ENLARGED = 1.3
 
+#: Side of a crop in the picture, px, from which smooth maps are laid by every other pixel.
+_LARGE = 256
+
 #: Working sides are multiples of this, so that they can be halved; no face is worked at fewer.
 _STEP, _LEAST = 16, 32
 
@@ -36,44 +39,51 @@ def working_side(matrix: Tensor, size: int) -> int:
     return min(max(side, _LEAST), size)
 
 
-def sampling(matrix: Tensor, size: int, region: geometry.Region, device: torch.device) -> Tensor:
-    """Where in the crop the pixels of a region lie, or cells of them if the crop is coarser.
+def sampling(matrix: Tensor, size: int, region: geometry.Region, pitch: float) -> Tensor:
+    """Where in a crop the pixels of a region lie, or cells of them.
 
     Args:
         matrix: (2, 3), picture to crop.
         size: side of the crop that `matrix` leads to; the result fits that crop at any side.
         region: pixels of the picture.
+        pitch: side of a cell in pixels, at least 1; rounded so that cells fill the region.
 
     Returns:
         (1, h, w, 2) coordinates for grid_sample, over pixel areas (align_corners=False).
     """
-    pitch = 1 / float(geometry.scale_of(matrix))
-    pitch = pitch if pitch > _ENLARGED else 1.0
     rows, columns = (math.ceil(side / pitch) for side in (region.height, region.width))
     y = region.top - 0.5 + (torch.arange(rows) + 0.5) * (region.height / rows)
     x = region.left - 0.5 + (torch.arange(columns) + 0.5) * (region.width / columns)
     across, down, shift = (matrix * (2 / size)).unbind(1)
-    shift = shift + 1 / size - 1
-    at = x[:, None] * across + (y[:, None, None] * down + shift)
-    return at[None].to(device)
+    return geometry.lattice(x, y, across, down, shift + 1 / size - 1)
 
 
-def lay(stack: Tensor, at: Tensor, region: geometry.Region, *, smooth: bool = False) -> Tensor:
+def lay(
+    stack: Tensor, matrix: Tensor, size: int, region: geometry.Region, *, smooth: bool = False
+) -> Tensor:
     """Bring maps of a crop to the pixels of a region of the picture.
 
     Args:
         stack: (1, C, s, s), the crop at any side.
-        at: from `sampling`, for this region.
-        smooth: the maps hold nothing fine, bilinear sampling is enough for them.
+        matrix, size: picture to a crop of side `size`.
+        smooth: the maps hold nothing fine, bilinear sampling is enough for them, and in a large
+            face of every other pixel.
 
     Returns:
         (C, region.height, region.width); 0 beyond the crop.
     """
+    pitch = 1 / float(geometry.scale_of(matrix))
+    cell = pitch if pitch > _ENLARGED else 1.0
+    if smooth and pitch * size > _LARGE:
+        cell = max(cell, 2.0)
+    at = sampling(matrix, size, region, cell).to(stack.device)
     laid = geometry.resample(stack, at, "bilinear" if smooth else "bicubic", "zeros")
-    size = (region.height, region.width)
-    if laid.shape[-2:] == size:
+    shape = (region.height, region.width)
+    if laid.shape[-2:] == shape:
         return laid[0]
-    if smooth:
-        return F.interpolate(laid, size=size, mode="bilinear", align_corners=False)[0]
-    # antialias changes nothing when enlarging, but takes the separable path.
-    return F.interpolate(laid, size=size, mode="bicubic", antialias=True, align_corners=False)[0]
+    # As pictures of their own, see detail.enlarged. antialias changes nothing when enlarging, but
+    # takes the separable path.
+    mode = "bilinear" if smooth else "bicubic"
+    planes = laid.transpose(0, 1)
+    grown = F.interpolate(planes, size=shape, mode=mode, antialias=not smooth, align_corners=False)
+    return grown[:, 0]

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .detail import enlarged, halved
+
 #: How much steeper than the ramp the weight of the finest band is; each octave is wider by half.
 _STEEP = 4.0
 
@@ -25,8 +27,10 @@ _RIM = 0.25
 
 def weight(ramp: Tensor, steepness: float = 1.0) -> Tensor:
     """Smooth step over a ramp in [0, 1]; a steeper one stays in the middle of it."""
-    t = ramp if steepness == 1 else ((ramp - 0.5) * steepness + 0.5).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+    t = ramp
+    if steepness != 1:
+        t = (ramp * steepness).add_(0.5 - 0.5 * steepness).clamp_(0, 1)
+    return (t * -2).add_(3).mul_(t).mul_(t)
 
 
 def finest(ramp: Tensor, join: str) -> Tensor:
@@ -36,7 +40,7 @@ def finest(ramp: Tensor, join: str) -> Tensor:
 
 def feather(change: Tensor, ramp: Tensor) -> Tensor:
     """All detail fades over the whole ramp: (1, C, s, s) times the ramp (1, 1, g, g)."""
-    return change * _at(weight(ramp), change.shape[-1])
+    return change * enlarged(weight(ramp), change.shape[-1])
 
 
 def multi_band(change: Tensor, ramp: Tensor) -> Tensor:
@@ -57,19 +61,19 @@ def multi_band(change: Tensor, ramp: Tensor) -> Tensor:
     while len(levels) < _OCTAVES and levels[-1].shape[-1] % 2 == 0:
         if levels[-1].shape[-1] < 2 * _SMALLEST:
             break
-        levels.append(F.avg_pool2d(levels[-1], 2))
+        levels.append(halved(levels[-1]))
     steepness = [max(_STEEP / 2 ** (level / 2), 1.0) for level in range(len(levels))]
     steepness[-1] = 1.0
     joined = None
     for level in reversed(range(len(levels))):
         side = levels[level].shape[-1]
-        share = weight(ramp, steepness[level])
+        # Between samples a ramp is straight, so the few of a coarse level will do.
+        t = ramp if ramp.shape[-1] <= side else enlarged(ramp, side)
+        share = weight(t, steepness[level])
         if level:
-            share = share - weight(ramp, steepness[level - 1])
-        part = levels[level] * _at(share, side)
-        if joined is not None:
-            part += F.interpolate(joined, size=(side, side), mode="bilinear", align_corners=False)
-        joined = part
+            share -= weight(t, steepness[level - 1])
+        part = levels[level] * enlarged(share, side)
+        joined = part if joined is None else part.add_(enlarged(joined, side))
     return joined
 
 
@@ -86,11 +90,10 @@ def gradient(change: Tensor, ramp: Tensor) -> Tensor:
     """
     side = change.shape[-1]
     small = F.interpolate(change, size=(_MEMBRANE, _MEMBRANE), mode="area")
-    t = _at(ramp, _MEMBRANE)
+    t = enlarged(ramp, _MEMBRANE)
     rim = ((t > 0) & (t <= _RIM)).to(change)
     membrane = fill_in(small, rim, _ROUNDS)
-    membrane = F.interpolate(membrane, size=(side, side), mode="bilinear", align_corners=False)
-    return (change - membrane) * _at(finest(ramp, "gradient"), side)
+    return (change - enlarged(membrane, side)).mul_(enlarged(finest(ramp, "gradient"), side))
 
 
 def fill_in(values: Tensor, known: Tensor, rounds: int) -> Tensor:
@@ -122,12 +125,6 @@ def fill_in(values: Tensor, known: Tensor, rounds: int) -> Tensor:
         mean = (mean + wide[..., 1:-1, 2:]) / 4
         result = torch.where(held, values, mean)
     return result
-
-
-def _at(maps: Tensor, side: int) -> Tensor:
-    if maps.shape[-1] == side:
-        return maps
-    return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
 
 
 JOINS = {"multi-band": multi_band, "feather": feather, "gradient": gradient}

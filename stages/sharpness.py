@@ -7,10 +7,9 @@ not depend on how many edges there are or how strong they are, only on how steep
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .detail import grey, soften
+from .detail import enlarged, halved, soften
 
 #: "match": as sharp as the sharpest around it, or as it was; "as is"; "more": sharpened.
 MODES = ("match", "as is", "more")
@@ -18,6 +17,9 @@ MODES = ("match", "as is", "more")
 #: Share of the samples, those with the strongest edges, in which sharpness is measured, the share,
 #: the weakest, in which noise is, and how many samples are needed.
 _EDGES, _QUIET, _SAMPLES = 0.1, 0.3, 100
+
+#: Samples a side that are enough to measure.
+_ENOUGH = 128
 
 #: Limits of the gain on the finest octave of "match", and that of "more".
 _GAIN, _MORE = (0.6, 1.5), 1.5
@@ -32,14 +34,12 @@ _CHANGED = 2 / 255
 _FLOOR = (0.5 / 255) ** 2
 
 
-def gain(
-    before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], ramp: Tensor, mode: str, changed
-) -> float:
+def gain(energies: Tensor, ramp: Tensor, mode: str, changed: float) -> float:
     """What the finest octave of a restored crop is to be multiplied with to fit its picture.
 
     Args:
-        before, after: crops (1, C, s, s), at most as large as the face in the picture, each with
-            its finest octave (1, 1, s, s).
+        energies: from `octaves`, of the original and of the restored crop, each at most as large as
+            the face in the picture.
         ramp: (1, 1, g, g), 0 outside the face.
         mode: of MODES.
         changed: mean difference of the two, in [0, 1].
@@ -48,13 +48,13 @@ def gain(
         return _MORE
     if mode == "as is" or not changed:
         return 1.0
-    return 1 + (_matched(before, after, ramp) - 1) * min(changed / _CHANGED, 1.0)
+    return 1 + (_matched(energies, ramp) - 1) * min(changed / _CHANGED, 1.0)
 
 
-def _matched(before, after, ramp: Tensor) -> float:
-    # Every other row is enough to measure.
-    old, new = (octaves(*pair)[:, ::2] for pair in (before, after))
-    t = F.interpolate(ramp, size=old.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
+def _matched(energies: Tensor, ramp: Tensor) -> float:
+    step = -(-energies.shape[-1] // _ENOUGH)
+    t = enlarged(ramp, energies.shape[-1])[0, 0, ::step, ::step]
+    old, new = energies[..., ::step, ::step]
     inside, around = t > 0.5, t == 0
     face, near = measure(new, inside), measure(old, around)
     if face is None or near is None:
@@ -65,31 +65,33 @@ def _matched(before, after, ramp: Tensor) -> float:
     return min(max(wanted, _GAIN[0]), _GAIN[1])
 
 
-def octaves(picture: Tensor, fine: Tensor) -> Tensor:
-    """Energies of the finest octave and of the next, (2, s / 2, s / 2).
+def octaves(soft: Tensor, squares: Tensor) -> Tensor:
+    """Energies of the finest octave and of the next, (N, 2, s / 2, s / 2).
 
     Args:
-        picture: (1, C, s, s). fine: its finest octave, (1, 1, s, s).
+        soft: (N, 1, s, s), grey crops without their finest octave.
+        squares: (N, 1, s / 2, s / 2), the halved squares of that octave.
     """
-    half = F.avg_pool2d(grey(picture) - fine, 2)
+    half = halved(soft)
     next_one = half - soften(soften(half))
-    return torch.cat([F.avg_pool2d(fine.square(), 2), next_one.square_()])[:, 0]
+    return torch.cat([squares, next_one.square_()], 1)
 
 
 def measure(energies: Tensor, where: Tensor) -> float | None:
     """Amplitude of the finest octave over that of the next at the edges, or None without edges.
 
     Args:
-        energies: from `octaves`. where: bool, of their shape.
+        energies: (2, h, w), of one crop of `octaves`. where: (h, w) bool.
     """
-    fine, edges = energies[:, where]
+    both = energies.flatten(1)[:, where.flatten().nonzero()[:, 0]]
+    edges = both[1]
     count = len(edges)
     if count < _SAMPLES:
         return None
-    sample = edges[:: max(count // 2048, 1)]
-    strongest = edges >= sample.quantile(1 - _EDGES)
-    quiet = edges <= sample.quantile(_QUIET)
-    strength = float(edges[strongest].mean() - edges[quiet].mean())
+    limits = edges[:: max(count // 2048, 1)].quantile(edges.new_tensor([_QUIET, 1 - _EDGES]))
+    groups = torch.stack([edges <= limits[0], edges >= limits[1]]).to(both)
+    means = (both @ groups.T) / groups.sum(1)
+    fineness, strength = (means[:, 1] - means[:, 0]).tolist()
     if strength < _FLOOR:
         return None
-    return max(float(fine[strongest].mean() - fine[quiet].mean()) / strength, 0.0) ** 0.5
+    return max(fineness / strength, 0.0) ** 0.5
