@@ -9,7 +9,9 @@ pytest.importorskip("cv2", reason="OpenCV, of the extra [test], is missing")
 
 from kintsugi.stages.degradation_estimate import KINDS  # noqa: E402
 from kintsugi.training import mixture  # noqa: E402
+from kintsugi.training.damage_record import Record  # noqa: E402
 from kintsugi.training.mixture import GAP, RANGES, choose, damage, draw  # noqa: E402
+from kintsugi.training.print_damage import scratches  # noqa: E402
 
 
 def portrait(side: int = 256) -> np.ndarray:
@@ -77,6 +79,47 @@ def test_a_blur_that_a_stronger_loss_hides_is_unknown(monkeypatch):
     sample = damage(portrait(), ["blur", "resolution"], np.random.default_rng(0))
     assert np.isnan(sample.present["blur"])
     assert sample.present["resolution"] == 1
+
+
+def test_a_scratch_that_was_blurred_out_of_sight_is_unknown(monkeypatch):
+    """Half of what is missing comes before the lens: a line of one pixel does not survive that."""
+
+    def scratch(picture, share, rng, record):
+        picture = picture.copy()
+        picture[100] = 250
+        record.hole_mask[100] = True
+        return picture, "scratches"
+
+    monkeypatch.setattr(mixture, "_spoil", scratch)
+    monkeypatch.setitem(RANGES, "blur", (4.0, 4.01, True))
+    found = [
+        damage(portrait(), ["missing", "blur"], np.random.default_rng(seed)) for seed in range(12)
+    ]
+    before = [sample for sample in found if not sample.mask.any()]
+    after = [sample for sample in found if sample.mask.any()]
+    assert before and after
+    assert all(np.isnan(sample.present["missing"]) for sample in before)
+    assert all(sample.present["missing"] == 1 and sample.mask[100].all() for sample in after)
+
+
+def test_what_looks_like_what_it_covers_is_unknown(monkeypatch):
+    def hole(picture, share, rng, record):
+        record.hole_mask[50:90, 50:90] = True
+        return picture.copy(), "holes"
+
+    monkeypatch.setattr(mixture, "_spoil", hole)
+    sample = damage(portrait(), ["missing"], np.random.default_rng(0))
+    assert np.isnan(sample.present["missing"])
+
+
+def test_half_transparent_scratches_are_missing_too():
+    masks = []
+    for covered in (0.6, mixture.COVERED):
+        record = Record(np.zeros((256, 256), bool))
+        scratches(portrait(), np.random.default_rng(3), 8, record, covered)
+        masks.append(record.hole_mask)
+    assert not (masks[0] & ~masks[1]).any()
+    assert masks[1].sum() > 1.1 * masks[0].sum()
 
 
 def test_black_and_white_photographs_count_as_grey():

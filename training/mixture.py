@@ -2,8 +2,9 @@
 
 The building blocks are those of degradations.py; here the photograph is followed from the scene to
 the crop, and the labels are what is left at the end: noise that a later blur, reduction or coder
-took away does not count, nor a blur that a stronger one hides. `present` is 1, 0 or NaN, where a
-damage was drawn that nobody could tell, or not with certainty; NaN is neither trained nor counted.
+took away does not count, nor a blur that a stronger one hides, nor a scratch that was blurred out
+of sight. `present` is 1, 0 or NaN, where a damage was drawn that nobody could tell, or not with
+certainty; NaN is neither trained nor counted.
 
 The order is that of a photograph: light, print, scratches, lens and motion, reduction to the size
 of the picture (some turned and shifted, as an aligner finds it, clean ones too), noise, coding, the
@@ -57,11 +58,23 @@ LENGTHS = frozenset({"blur", "motion", "resolution", "pixelation"})
 #: Share of the light under which a cell of the heat map counts as two thirds spoilt.
 SPOILT = 0.08
 
+#: Share of a pixel that must be covered for it to count as missing: half transparent scratches do,
+#: since they have to be filled as well.
+COVERED = 0.3
+
+#: What differs by less than this, of 255, from what it covers cannot be seen.
+SEEN = 16
+
+#: Share of the crop that must visibly be missing to count.
+LEAST_MISSING = 0.0015
+
 #: Mean distance from grey, of 255, under which a photograph is black and white itself.
 COLOURLESS = 2.5
 
 #: Cells of the heat map along a side.
 CELLS = 32
+
+SQUARES = ((np.arange(256) / 255) ** 2).astype(np.float32)
 
 
 @dataclass
@@ -69,8 +82,8 @@ class Sample:
     """A damaged face and what can be measured of it.
 
     present, strength: by KINDS; NaN where unknown. angle: degrees, NaN without motion. shot: 0, 1.
-    grain: px, NaN without noise. mask: (S, S) bool. clean: before the damage. spoilt: what is
-    missing, "holes", "scratches" or "writing".
+    grain: px, NaN without noise. mask: (S, S) bool, what is COVERED in the end. clean: before the
+    damage. spoilt: what is missing, "holes", "scratches" or "writing".
     """
 
     picture: Picture
@@ -85,8 +98,8 @@ class Sample:
 
     def where(self) -> NDArray[np.float32]:
         """(32, 32) in [0, 1]: 1 - exp(-deviation from the clean face / SPOILT)."""
-        change = (self.picture.astype(np.float32) - self.clean) / 255
-        power = cv2.resize((change**2).mean(2), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+        change = cv2.LUT(cv2.absdiff(self.picture, self.clean), SQUARES)
+        power = cv2.resize(change, (CELLS, CELLS), interpolation=cv2.INTER_AREA).mean(2)
         return 1 - np.exp(-np.sqrt(power) / SPOILT)
 
 
@@ -117,11 +130,13 @@ def choose(rng: Generator, how: str) -> list[str]:
 
 
 class _Camera:
-    """The picture on its way, beside a twin without noise and the field of noise that is left."""
+    """The picture on its way, beside a twin without noise, the field of noise that is left, and
+    how far each pixel is covered, if some were."""
 
-    def __init__(self, picture: Picture):
+    def __init__(self, picture: Picture, cover: NDArray[np.float32] | None):
         self.picture = self.twin = picture
         self.field: NDArray[np.float32] | None = None
+        self.cover = cover
 
     def apply(self, change) -> None:
         """A linear step, `change` of an array to an array."""
@@ -130,6 +145,8 @@ class _Camera:
         self.twin = change(self.twin) if noisy else self.picture
         if noisy:
             self.field = change(self.field)
+        if self.cover is not None:
+            self.cover = change(self.cover)
 
     def add_noise(self, sigma: float, shot: bool, grey: bool, grain: float, rng) -> None:
         shape = self.picture.shape[:2]
@@ -189,18 +206,24 @@ def _write(picture: Picture, rng: Generator, record: Record) -> Picture:
         cv2.rectangle(layer, at, end, 255, -1)
     colour = rng.uniform(0, 255, 3) if rng.random() < 0.5 else np.full(3, rng.choice([8.0, 250.0]))
     alpha = layer[..., None].astype(np.float32) / 255
-    record.hole_mask |= layer > 127
+    record.hole_mask |= layer > 255 * COVERED
     return np.rint(picture + alpha * (colour.astype(np.float32) - picture)).astype(np.uint8)
 
 
 def _spoil(picture: Picture, share: float, rng: Generator, record: Record) -> tuple[Picture, str]:
-    """Something missing: mostly holes, scratches or writing, and which."""
+    """Something missing: holes, scratches or writing, and which."""
     kind = rng.random()
     if kind < 0.4:
         return holes(picture, rng, share, record), "holes"
     if kind < 0.75:
-        return scratches(picture, rng, int(rng.integers(2, 13)), record), "scratches"
+        return scratches(picture, rng, int(rng.integers(2, 13)), record, COVERED), "scratches"
     return _write(picture, rng, record), "writing"
+
+
+def _visible(whole: Picture, picture: Picture, record: Record) -> float:
+    """Which share of what is missing can be told from what was there."""
+    change = cv2.absdiff(whole, picture)[record.hole_mask]
+    return float((change.max(1) > SEEN).mean()) if len(change) else 0.0
 
 
 def damage(
@@ -247,10 +270,13 @@ def damage(
         if sample.strength["cast"] < 0.15:
             sample.present["cast"] = np.nan
     late = rng.random() < 0.5
+    cover, visible = None, 0.0
     if has["missing"] and not late:
+        whole = picture
         picture, sample.spoilt = _spoil(picture, drawn["missing"], rng, record)
+        cover, visible = record.hole_mask.astype(np.float32), _visible(whole, picture, record)
 
-    camera = _Camera(picture)
+    camera = _Camera(picture, cover)
     factor = side / round(side / drawn["resolution"]) if has["resolution"] else 1.0
     grain, shot = 1.0, rng.random() < 0.4
     if rng.random() < 0.35:
@@ -329,6 +355,9 @@ def damage(
     picture = camera.picture
     if has["missing"] and late:
         picture, sample.spoilt = _spoil(picture, drawn["missing"], rng, record)
+        sample.mask, visible = record.hole_mask, _visible(camera.picture, picture, record)
+    elif has["missing"]:
+        sample.mask = camera.cover > COVERED
 
     _forget(sample, sigma, length, factor, mosaic, quality * has["jpeg"])
     if has["noise"]:
@@ -339,8 +368,8 @@ def damage(
         if left < 3 or noise_first:
             sample.shot = sample.grain = np.nan
     if has["missing"]:
-        sample.strength["missing"] = share = float(record.hole_mask.mean())
-        if share < 0.0015:
+        sample.strength["missing"] = share = float(sample.mask.mean())
+        if share * visible < LEAST_MISSING:
             sample.present["missing"] = np.nan
     sample.picture = np.ascontiguousarray(picture)
     return sample

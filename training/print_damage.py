@@ -38,8 +38,11 @@ def _curve(rng: Generator, side: int, points: int, bend: float) -> NDArray[np.in
     return np.rint(start + (end - start) * t + (wave + walk) * normal).astype(np.int32)
 
 
-def scratches(picture: Picture, rng: Generator, count: int, record: Record) -> Picture:
-    """`count` thin curves and as many specks of dust, bright or dark, more or less opaque."""
+def scratches(
+    picture: Picture, rng: Generator, count: int, record: Record, covered: float = 0.6
+) -> Picture:
+    """`count` thin curves and as many specks of dust, bright or dark, more or less opaque; what
+    they cover by more than `covered` (0..1) counts as a hole."""
     side = picture.shape[0]
     result = picture.astype(np.float32)
     width = int(rng.integers(1, 4))
@@ -57,7 +60,7 @@ def scratches(picture: Picture, rng: Generator, count: int, record: Record) -> P
         colour = rng.uniform(200, 255) if rng.random() < 0.7 else rng.uniform(0, 50)
         alpha = layer[..., None].astype(np.float32) * np.float32(opacity / 255)
         result += alpha * (np.float32(colour) - result)
-        record.hole_mask |= alpha[..., 0] > 0.6
+        record.hole_mask |= alpha[..., 0] > covered
     record.add("scratches", count=count, width=width)
     return _to_bytes(result)
 
