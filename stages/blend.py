@@ -313,17 +313,17 @@ def _paste(
         change, weight = change * show, weight * show
         gain = gain if gain is None else gain * show
     channels = change.shape[0]
-    source = picture[rows, columns, :channels]
+    # In planes, where each of them is one run of memory for the operations below.
+    into = result[rows, columns, :channels].permute(2, 0, 1)
+    source = into.contiguous()
     touched = weight > 0
-    change = change.permute(1, 2, 0)
     if gain is None:
         blended = source.float() + change
     else:
-        blended = torch.addcmul(change, source.float(), 1 + gain[..., None])
+        blended = torch.addcmul(change, source.float(), 1 + gain)
     if settings.grain:
         _regrain(blended, weight, touched, change, picture[..., :channels], region, settings, frame)
-    blended = blended.clamp_(0, 1).to(source.dtype)
-    result[rows, columns, :channels] = torch.where(touched[..., None], blended, source)
+    into.copy_(torch.where(touched, blended.clamp_(0, 1).to(source.dtype), source))
     part = shown[rows, columns]
     torch.maximum(part, weight, out=part)
 
@@ -353,10 +353,10 @@ def _mix(made: list[Patch]) -> Patch:
 
 
 def _regrain(blended, weight, touched, change, picture, region, settings: Settings, frame) -> None:
-    """Add to `blended` (h, w, C) the grain that its faces have lost."""
+    """Add to `blended` (C, h, w) the grain that its faces have lost."""
     inside = weight > _INSIDE * settings.opacity
-    few = (slice(None, None, 4), slice(None, None, 4))
-    moved = float(change[few].abs().mean(2)[inside[few]].mean().nan_to_num())
+    few = (..., slice(None, None, 4), slice(None, None, 4))
+    moved = float(change[few].abs().mean(0)[inside[few]].mean().nan_to_num())
     if moved == 0:
         return
     height, width = picture.shape[:2]
@@ -373,11 +373,11 @@ def _regrain(blended, weight, touched, change, picture, region, settings: Settin
     around = grains.spectrum(picture[wide.slices()], free)
     if around is None:
         return
-    gone = grains.lost(picture[region.slices()], blended, inside)
+    gone = grains.lost(picture[region.slices()], blended.permute(1, 2, 0), inside)
     roots = grains.lacking(around, gone, settings.grain)
     if roots is None:
         return
-    noise = grains.synthesise(roots, region.height, region.width, settings.seed + frame)
     # Where original and restored skin mix, so that both grains together are as strong as one.
-    share = (weight * (2 - weight)).sqrt() * min(moved / _CHANGED, 1.0)
-    blended.addcmul_(noise, share[..., None])
+    share = ((2 - weight).mul_(weight)).sqrt_().mul_(min(moved / _CHANGED, 1.0))
+    tile = grains.tile(roots, settings.seed + frame)
+    grains.add(blended, tile, share)

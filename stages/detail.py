@@ -135,6 +135,16 @@ def scale(picture: Tensor, size: int) -> Tensor:
     )
 
 
+def grown(picture: Tensor, side: int) -> Tensor:
+    """(N, C, s, s) enlarged to `side`, smoothly: bicubic as `scale` has it where it shrinks.
+
+    To ask for antialias changes nothing when enlarging, but takes the separable path, which is
+    several times faster.
+    """
+    size = (side, side)
+    return F.interpolate(picture, size=size, mode="bicubic", antialias=True, align_corners=False)
+
+
 def return_to_size(full: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """Bring a result found at another size back, with the residual that size could not carry.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from .cuts import Cut
     from .degradation_estimate import Degradation
     from .provenance import Provenance
 
@@ -37,11 +38,13 @@ def _tensor(value, shape: tuple[int | None, ...], name: str) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class Crop:
     """How a face was cut out: `matrix` (2, 3) maps picture pixels to crop pixels, `size` is the
-    side of the square crop, `template` names the landmark template it was fitted to."""
+    side of the square crop, `template` names the landmark template it was fitted to, `cut` knows
+    where the pixels are as long as they live."""
 
     matrix: Tensor
     size: int
     template: str
+    cut: Cut | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "matrix", _tensor(self.matrix, (2, 3), "Crop.matrix"))

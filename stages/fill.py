@@ -56,7 +56,7 @@ def fill(picture: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
     found = grain.spectrum(part, ~hole)
     roots = grain.lacking(found, found, 1.0)
     if roots is not None:
-        filled = filled + grain.synthesise(roots, *hole.shape, seed)
+        grain.add(values[0], grain.tile(roots, seed), torch.ones_like(values[0, 0]))
     filled = filled.clamp(0, 1).to(picture.dtype)
     result[rows, columns, :colours][hole] = filled[hole]
     return result

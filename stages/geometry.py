@@ -279,6 +279,12 @@ def planes(picture: Tensor) -> Tensor:
     return picture.permute(2, 0, 1)[None].to(torch.float32).contiguous()
 
 
+def read_by(matrix: Tensor, size: int, height: int, width: int) -> Region:
+    """The pixels of a picture that `cut` reads for a crop of side `size`."""
+    grow = math.ceil(_SUPPORT * max(1 / float(scale_of(matrix)), 1))
+    return footprint(matrix, size, height, width, grow)
+
+
 def cut(picture: Tensor, matrix: Tensor, size: int) -> Tensor:
     """Cut one square crop out of a picture, reading only the region it covers.
 
@@ -292,8 +298,7 @@ def cut(picture: Tensor, matrix: Tensor, size: int) -> Tensor:
         lies wholly outside is mid-grey.
     """
     height, width, channels = picture.shape
-    grow = math.ceil(_SUPPORT * max(1 / float(scale_of(matrix)), 1))
-    region = footprint(matrix, size, height, width, grow)
+    region = read_by(matrix, size, height, width)
     if region.empty:
         return picture.new_full((1, channels, size, size), 0.5, dtype=torch.float32)
     local = matrix.clone()

@@ -126,29 +126,38 @@ def lacking(around: Tensor | None, gone: Tensor | None, strength: float) -> Tens
     return roots * min(strength, 1.0)
 
 
-def synthesise(roots: Tensor, height: int, width: int, seed: int) -> Tensor:
-    """Noise of a spectrum.
+def tile(roots: Tensor, seed: int) -> Tensor:
+    """Noise of a spectrum, which can be laid side by side without seams.
 
     Args:
         roots: from `lacking`.
-        height, width: pixels wanted; a tile without seams is repeated.
         seed: the same seed gives the same noise.
 
     Returns:
-        (height, width, C), mean 0.
+        (C, 192, 192), mean 0.
     """
     generator = torch.Generator().manual_seed(seed)
     channels = roots.shape[1]
     white = torch.randn(channels, _TILE, _TILE, generator=generator).to(roots.device)
+    waves = torch.fft.rfft2(white)
     rings = _ring_places(_TILE, _TILE, roots.device)[:, : _TILE // 2 + 1]
     low = rings.floor().long().clamp(max=len(roots) - 1)
-    high = (low + 1).clamp(max=len(roots) - 1)
-    share = (rings - low).clamp(0, 1)[..., None, None]
-    filters = roots[low] * (1 - share) + roots[high] * share
-    waves = torch.einsum("hwcd,dhw->chw", filters.to(torch.complex64), torch.fft.rfft2(white))
-    tile = torch.fft.irfft2(waves, (_TILE, _TILE)).permute(1, 2, 0)
-    down, right = -(-height // _TILE), -(-width // _TILE)
-    return tile.repeat(down, right, 1)[:height, :width]
+    share = rings - low
+    # (rings, C * C) to straight lines between them.
+    steps = F.pad(roots.diff(dim=0), (0, 0, 0, 0, 0, 1))
+    filters = torch.addcmul(roots[low], share[..., None, None], steps[low])
+    mixed = (torch.view_as_real(waves).unsqueeze(0) * filters.permute(2, 3, 0, 1)[..., None]).sum(1)
+    return torch.fft.irfft2(torch.view_as_complex(mixed), (_TILE, _TILE))
+
+
+def add(planes: Tensor, tile: Tensor, share: Tensor) -> None:
+    """Add a tile of noise, repeated, to `planes` (C, h, w) as far as `share` (h, w)."""
+    height, width = share.shape
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            part = share[top : top + _TILE, left : left + _TILE]
+            here = planes[:, top : top + _TILE, left : left + _TILE]
+            here.addcmul_(tile[:, : part.shape[0], : part.shape[1]], part)
 
 
 def _places(picture: Tensor, where: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from . import geometry
+from . import cuts, geometry
 from . import landmarks as networks
 from .batch import check, check_same_pictures
 from .faces import Crop, Faces
@@ -63,10 +63,10 @@ def align(
         return torch.zeros(0, size, size, 3), faces
     matrices = geometry.similarity(torch.stack([face.points for face in faces]), points)
     crops = cut_all(image, [face.frame for face in faces], matrices, size, host)
-    aligned = [
-        replace(face, crop=Crop(matrix, size, template))
-        for face, matrix in zip(faces, matrices, strict=True)
-    ]
+    aligned = []
+    for index, (face, matrix) in enumerate(zip(faces, matrices, strict=True)):
+        cut = cuts.note(crops, index, _colours(image[face.frame]), matrix)
+        aligned.append(replace(face, crop=Crop(matrix, size, template, cut)))
     return crops, faces.with_faces(aligned)
 
 
@@ -76,12 +76,15 @@ def cut_all(
     """Crops (N, size, size, 3) at matrices (N, 2, 3) of the pictures with these indices."""
     crops = torch.empty(len(frames), size, size, 3)
     for index, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
-        picture = image[frame, ..., :3] if image.shape[-1] == 4 else image[frame]
-        crop = geometry.cut(picture, matrix, size)[0].permute(1, 2, 0)
+        crop = geometry.cut(_colours(image[frame]), matrix, size)[0].permute(1, 2, 0)
         crops[index] = crop.cpu()
         if host:
             host.progress(index + 1, len(frames))
     return crops
+
+
+def _colours(picture: Tensor) -> Tensor:
+    return picture[..., :3] if picture.shape[-1] == 4 else picture
 
 
 def footprint(faces: Faces) -> Tensor:

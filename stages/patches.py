@@ -118,19 +118,28 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
     """
     size = crop.shape[0]
     matrix = geometry.resized(matrix, face.crop.size, size)
-    before = geometry.cut(picture, matrix, size)
-    after = geometry.planes(crop.to(picture.device))
+    crop = crop.to(picture.device, torch.float32)
+    known = face.crop.cut and face.crop.cut.again(picture, matrix, size)
+    if known is not None:
+        before = known.permute(2, 0, 1)[None]
+        if torch.equal(known, crop):
+            crop = known
+    else:
+        before = geometry.cut(picture, matrix, size)
+    after = crop.permute(2, 0, 1)[None]
     channels = before.shape[1]
     if channels == 1 and after.shape[1] == 3:
         after = colour.luma(after)
     elif after.shape[1] != channels:
         raise ValueError(f"crops have {after.shape[1]} channels, the picture has {channels}")
-    patterned = False
     side = placing.working_side(matrix, size)
+    if crop is known:
+        before = after = detail.scale(before, side).contiguous()
+        return View(before, after, matrix, size, False)
+    before, after = (detail.scale(each, side).contiguous() for each in (before, after))
+    patterned = False
     if side == size:
         after, patterned = artefacts.unpattern(before, after)
-    else:
-        before, after = detail.scale(before, side), detail.scale(after, side)
     return View(before, after, matrix, size, patterned)
 
 
@@ -164,7 +173,7 @@ def make(
     ramp = ramp.to(before.device)
     region = _shown(ramp, seen, region)
     gain, maps = None, [seams.weight(ramp)]
-    if torch.equal(before, after) and settings.sharpness != "more":
+    if (before is after or torch.equal(before, after)) and settings.sharpness != "more":
         change = before.new_zeros(1).expand(before.shape[1], region.height, region.width)
     else:
         weight = ramp if skin is None or float(skin.sum()) < 64 else skin
@@ -223,7 +232,7 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> tuple[Tensor, floa
     low = None
     moved = colour.shift(tone(seen, weight), thumb_after)
     if moved is not None:
-        low = detail.scale(moved, small_after.shape[-1])
+        low = detail.grown(moved, small_after.shape[-1])
         small_after = small_after + low
     curve = None
     if settings.colour != "none" and settings.tone != "free":
@@ -232,7 +241,7 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> tuple[Tensor, floa
         halves = (detail.halved(small) for small in (small_after, small_before))
         hue, names = artefacts.hues(face, seen.matrix, seen.size, *halves)
         if hue is not None:
-            hue = detail.scale(hue, small_after.shape[-1])
+            hue = detail.grown(hue, small_after.shape[-1])
             low = hue if low is None else low + hue
             say(f"the colour of the {' and the '.join(names)} had shifted: brought back")
     _look(seen, face, settings, say)
