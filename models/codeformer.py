@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .architecture import Architecture, StateDict, sequence_length
 from .vqgan import Attention, Downsample, ResBlock, Upsample, group_norm
+from .winograd import Conv3x3
 
 #: Channels of the map at each size of the fixed 512 px pyramid.
 WIDTHS = {512: 64, 256: 128, 128: 128, 64: 256, 32: 256, 16: 512}
@@ -115,9 +116,9 @@ class Fusion(nn.Module):
     @staticmethod
     def _branch(width: int) -> nn.Sequential:
         return nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1),
+            Conv3x3(width, width),
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(width, width, 3, padding=1),
+            Conv3x3(width, width),
         )
 
     def forward(self, encoded: Tensor, decoded: Tensor, weight: float | Tensor) -> Tensor:

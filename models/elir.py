@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .architecture import Architecture, StateDict, sequence_length
 from .flow import check_flow, noisy_start
 from .upsample import UpsampleConv
+from .winograd import Conv3x3
 
 #: Euler steps of the flow that the authors take for faces.
 STEPS = 5
@@ -129,7 +130,7 @@ class NormConv(nn.Module):
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__()
         self.block = nn.Sequential(
-            nn.GroupNorm(32, inner), nn.SiLU(inplace=True), nn.Conv2d(inner, outer, 3, padding=1)
+            nn.GroupNorm(32, inner), nn.SiLU(inplace=True), Conv3x3(inner, outer)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .architecture import Architecture, StateDict, sequence_length
 from .stylegan2 import SLOPE, ModulatedBilinearConv, ModulatedConv, ModulatedRGB
+from .winograd import Conv3x3
 
 #: Read only while training: the U-Net's own colours, the mapping from a random z to w.
 TRAINING_ONLY = ("toRGB.", "stylegan_decoder.style_mlp.")
@@ -28,8 +29,8 @@ class UNetBlock(nn.Module):
     def __init__(self, inner: int, outer: int, up: bool) -> None:
         super().__init__()
         self.up = up
-        self.conv1 = nn.Conv2d(inner, inner, 3, padding=1)
-        self.conv2 = nn.Conv2d(inner, outer, 3, padding=1)
+        self.conv1 = Conv3x3(inner, inner)
+        self.conv2 = Conv3x3(inner, outer)
         self.skip = nn.Conv2d(inner, outer, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,9 +46,9 @@ class UNetBlock(nn.Module):
 def condition(channels: int, outer: int) -> nn.Sequential:
     """The branch that turns a U-Net map into a scale or a shift."""
     return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1),
+        Conv3x3(channels, channels),
         nn.LeakyReLU(SLOPE, inplace=True),
-        nn.Conv2d(channels, outer, 3, padding=1),
+        Conv3x3(channels, outer),
     )
 
 
@@ -57,7 +58,7 @@ class StyleConv(nn.Module):
     def __init__(self, inner: int, outer: int, style: int, up: bool) -> None:
         super().__init__()
         kind = ModulatedBilinearConv if up else ModulatedConv
-        self.modulated_conv = kind(inner, outer, 3, style)
+        self.modulated_conv = kind(inner, outer, style)
         self.weight = nn.Parameter(torch.empty(1))
         self.bias = nn.Parameter(torch.empty(1, outer, 1, 1))
 

@@ -121,8 +121,8 @@ class EqualisedConv(ModulatedConv):
 class EqualisedUpConv(EqualisedConv):
     """Twice the size: modulated transposed convolution, then the low-pass filter."""
 
-    def __init__(self, inner: int, outer: int, kernel: int, style: int) -> None:
-        super().__init__(inner, outer, kernel, style)
+    def __init__(self, inner: int, outer: int, style: int) -> None:
+        super().__init__(inner, outer, style)
         self.blur = Blur()
 
     def convolve(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -143,7 +143,7 @@ class StyledConv(nn.Module):
 
     def __init__(self, inner: int, outer: int, guide: int, style: int, up: bool) -> None:
         super().__init__()
-        self.conv = (EqualisedUpConv if up else EqualisedConv)(inner, outer, 3, style)
+        self.conv = (EqualisedUpConv if up else EqualisedConv)(inner, outer, style)
         self.noise = nn.Module()
         self.noise.weight = nn.Parameter(torch.empty(1))
         self.activate = Bias(outer + guide)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .architecture import Architecture, StateDict
+from .winograd import Conv3x3, conv3x3
 
 #: Sizes halve this often between image and generator start; widths stop growing at 16 times ngf.
 HALVINGS, WIDEST = 5, 16
@@ -41,7 +42,9 @@ class SpectralConv(nn.Module):
         del self.weight_orig, self.weight_u, self.weight_v
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
+        if self.weight.shape[-1] == 3:
+            return conv3x3(x, self.weight, self.bias)
+        return F.conv2d(x, self.weight, self.bias)
 
 
 class Spade(nn.Module):
@@ -55,7 +58,7 @@ class Spade(nn.Module):
         super().__init__()
         hidden = min(channels, 128)
         self.param_free_norm = nn.BatchNorm2d(channels, affine=False)
-        self.mlp_shared = nn.Sequential(nn.Conv2d(guide, hidden, 3, padding=1), nn.ReLU())
+        self.mlp_shared = nn.Sequential(Conv3x3(guide, hidden), nn.ReLU())
         self.mlp_gamma = nn.Conv2d(hidden, channels, 3, padding=1, bias=False)
         self.mlp_beta = nn.Conv2d(hidden, channels, 3, padding=1, bias=False)
 
@@ -70,7 +73,7 @@ class Spade(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         hidden = F.relu_(self.mlp_shared[0](guide))
-        scale, shift = F.conv2d(hidden, self.scale_shift, padding=1).chunk(2, dim=1)
+        scale, shift = conv3x3(hidden, self.scale_shift, None).chunk(2, dim=1)
         return torch.addcmul(shift, x, scale)
 
 
@@ -101,7 +104,7 @@ class ImportancePool(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.logit = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            Conv3x3(channels, channels, bias=False),
             nn.InstanceNorm2d(channels, affine=True),
         )
 
@@ -121,7 +124,7 @@ class Suppressor(nn.Module):
         widths = [ngf * min(2**i, WIDEST) for i in range(HALVINGS + 1)]
         for i in range(HALVINGS):
             inner, outer = widths[i], widths[i + 1]
-            steps = nn.Sequential(ImportancePool(inner), nn.Conv2d(inner, outer, 3, padding=1))
+            steps = nn.Sequential(ImportancePool(inner), Conv3x3(inner, outer))
             self.add_module(f"encoder_{i}", steps)
 
     def forward(self, image: Tensor) -> list[Tensor]:

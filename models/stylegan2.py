@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .winograd import conv3x3
+
 #: Keeps the demodulation of a dead channel finite.
 EPS = 1e-8
 #: Slope of the paper's leaky ReLU, and the gain that keeps its variance.
@@ -21,17 +23,16 @@ SLOPE, GAIN = 0.2, 2**0.5
 
 
 class ModulatedConv(nn.Module):
-    """Same-size convolution, its input channels scaled by a style, its output demodulated.
+    """Same-size 3x3 convolution, its input channels scaled by a style, its output demodulated.
 
     Args:
         inner, outer: channels in and out.
-        kernel: side of the kernel.
         style: length of the style vector.
     """
 
-    def __init__(self, inner: int, outer: int, kernel: int, style: int) -> None:
+    def __init__(self, inner: int, outer: int, style: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outer, inner, kernel, kernel))
+        self.weight = nn.Parameter(torch.empty(outer, inner, 3, 3))
         self.modulation = nn.Linear(style, inner)
         self.register_buffer("energy", None, persistent=False)
 
@@ -61,7 +62,7 @@ class ModulatedConv(nn.Module):
 
     def convolve(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """The linear map between the two scalings; up-sampling variants override it."""
-        return F.conv2d(x, kernel, bias, padding=kernel.shape[-1] // 2)
+        return conv3x3(x, kernel, bias)
 
 
 class ModulatedBilinearConv(ModulatedConv):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .upsample import UpsampleConv
+from .winograd import Conv3x3
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -32,9 +33,9 @@ class ResBlock(nn.Module):
     def __init__(self, inner: int, outer: int, shortcut: str = "conv_out") -> None:
         super().__init__()
         self.norm1 = group_norm(inner)
-        self.conv1 = nn.Conv2d(inner, outer, 3, padding=1)
+        self.conv1 = Conv3x3(inner, outer)
         self.norm2 = group_norm(outer)
-        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1)
+        self.conv2 = Conv3x3(outer, outer)
         self.shortcut = shortcut if inner != outer else ""
         if self.shortcut:
             self.add_module(shortcut, nn.Conv2d(inner, outer, 1))

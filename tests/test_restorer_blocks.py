@@ -50,7 +50,7 @@ def enlarged(x, kernel):
 @pytest.mark.parametrize("up", [False, True])
 def test_modulated_convolution_is_that_of_one_kernel_a_sample(count, side, up):
     kind = stylegan2.ModulatedBilinearConv if up else stylegan2.ModulatedConv
-    layer = randomise(kind(6, 5, 3, 7))
+    layer = randomise(kind(6, 5, 7))
     layer.fold()
     x, style, bias = torch.randn(count, 6, side, side), torch.randn(count, 7), torch.randn(5)
     plain = enlarged if up else lambda x, kernel: F.conv2d(x, kernel, padding=1)
@@ -61,7 +61,7 @@ def test_modulated_convolution_is_that_of_one_kernel_a_sample(count, side, up):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_equalised_enlarging_convolution_is_the_published_one(count):
-    layer = randomise(gpen.EqualisedUpConv(6, 5, 3, 7))
+    layer = randomise(gpen.EqualisedUpConv(6, 5, 7))
     taps = torch.tensor([1.0, 3, 3, 1])
     layer.blur.kernel = torch.outer(taps, taps) / 16
     weight, modulation = layer.weight / 54**0.5, layer.modulation.weight / 7**0.5
