@@ -54,7 +54,7 @@ def fill(picture: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
     values = fill_in(part.permute(2, 0, 1)[None], (~hole)[None, None].float(), _ROUNDS)
     filled = values[0].permute(1, 2, 0)
     found = grain.spectrum(part, ~hole)
-    roots = grain.lacking(found, found, 1.0)
+    roots = None if found is None else grain.lacking(found, found, torch.zeros_like(found), 1.0)
     if roots is not None:
         grain.add(values[0], grain.tile(roots, seed), torch.ones_like(values[0, 0]))
     filled = filled.clamp(0, 1).to(picture.dtype)

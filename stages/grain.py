@@ -9,16 +9,25 @@ given back.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Side of the patches in which grain is measured, px of the picture, and their step on a face.
-_PATCH = 16
+#: Side of the patches in which grain is measured, px of the picture, and their least step.
+_PATCH, _STEP = 16, 8
 
-#: Most patches looked at, the share of them, the flattest, that are used, and the fewest needed.
-_MOST, _FLATTEST, _FEWEST = 160, 0.4, 6
+#: Most patches looked at, and the fewest needed.
+_MOST, _FEWEST = 256, 6
+
+#: The share of the patches, the quietest, that a first guess is made of, and how many deviations
+#: below the mean of mere noise they are: the mean of the lowest eighth of a normal distribution.
+_QUIETEST, _BELOW = 1 / 8, 1.65
+
+#: Deviations above that guess up to which a patch may be mere grain, how far below their mean this
+#: leaves the mean of mere grain, and how many of those patches are enough.
+_ABOVE, _CUT, _ENOUGH = 1.0, 0.29, 64
 
 #: First ring of frequencies that is grain, in cycles a patch; what is slower is shape and light.
 _SLOWEST = 2
@@ -41,7 +50,10 @@ _TILE = 192
 
 
 def spectrum(picture: Tensor, where: Tensor) -> Tensor | None:
-    """The cross spectrum of what is finest in the flattest parts of a picture.
+    """The cross spectrum of grain: of what the quietest parts of a picture hold.
+
+    What is louder there is texture. The quietest patches of mere grain are quieter than grain is by
+    chance; by how much is known from its spectrum and made up for.
 
     Args:
         picture: (H, W, C) in [0, 1].
@@ -49,43 +61,46 @@ def spectrum(picture: Tensor, where: Tensor) -> Tensor | None:
 
     Returns:
         (rings, C, C) mean power of each ring of frequencies, as variance a coefficient, or None
-        where too little is flat to tell.
+        where too little is left to tell.
     """
-    places = _places(picture, where)
-    return None if places is None else _spectrum_at(picture, *places)
-
-
-def lost(original: Tensor, result: Tensor, where: Tensor) -> Tensor | None:
-    """The spectrum of what a restorer took away: measured in the same patches before and after,
-    so that the shape of a face, which both have, does not count.
-
-    Args:
-        original, result: (H, W, C) in [0, 1].
-        where: (H, W) bool, the restored skin.
-
-    Returns:
-        (rings, C, C), negative where something was added, or None as `spectrum`.
-    """
-    places = _places(original, where)
+    places = _places(where)
     if places is None:
         return None
-    return _spectrum_at(original, *places) - _spectrum_at(result, *places)
+    patches = _windows(picture, *places)
+    bent = patches.flatten(2) @ _bends(patches.device)
+    loudness = patches.square().sum((1, 2, 3)) - bent.square().sum((1, 2))
+    light = bent[:, :, 0].mean(1) / _PATCH
+    loudness = loudness.masked_fill((light < _RANGE[0]) | (light > _RANGE[1]), torch.inf)
+    usable = int(loudness.isfinite().sum())
+    if usable < _FEWEST:
+        return None
+    loudness, order = loudness.sort()
+    first = max(int(usable * _QUIETEST), _FEWEST)
+    spread = _spread(_spectrum_of(patches[order[:first]]))
+    guess = float(loudness[:first].mean()) / max(1 - _BELOW * spread, 0.5)
+    among = max(int((loudness < guess * (1 + _ABOVE * spread)).sum()), first)
+    cross = _spectrum_of(patches[order[:among:-(-among // _ENOUGH)]])
+    return cross / (1 - _CUT * spread)
 
 
-def _spectrum_at(picture: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
-    """(rings, C, C) mean cross spectrum of the patches at these corners."""
-    patches = _windows(picture, tops, lefts)
-    window = torch.hann_window(_PATCH, periodic=False, device=picture.device) + 0.05
-    window = window[:, None] * window
+def _spread(cross: Tensor) -> float:
+    """Deviation of the energy of patches of noise of this spectrum, over its mean."""
+    sizes = _sizes(cross.device)
+    total = float(sizes @ cross.diagonal(dim1=1, dim2=2).sum(1))
+    return float(2 * sizes @ cross.square().sum((1, 2))) ** 0.5 / max(total, 1e-12)
+
+
+def _spectrum_of(patches: Tensor) -> Tensor:
+    """(rings, C, C) mean cross spectrum of patches (N, C, 16, 16)."""
     centred = patches - patches.mean((2, 3), keepdim=True)
-    waves = torch.fft.fft2(centred * (window / window.square().mean().sqrt())) / _PATCH
-    rings = _rings(_PATCH, _PATCH, picture.device)
-    count = int(rings.max()) + 1
-    cross = torch.einsum("nchw,ndhw->cdhw", waves, waves.conj()).real / len(patches)
-    sums = cross.new_zeros(*cross.shape[:2], count)
-    sums.index_add_(2, rings.flatten(), cross.flatten(2))
-    sizes = torch.bincount(rings.flatten(), minlength=count)
-    return (sums / sizes).permute(2, 0, 1)
+    waves = torch.fft.fft2(centred * _window(patches.device)) / _PATCH
+    rings = _rings(_PATCH, _PATCH, patches.device).flatten()
+    # (C, N, 256) real and imaginary parts: their products over the patches, summed by rings.
+    waves = torch.view_as_real(waves).flatten(2, 3).permute(1, 2, 0, 3).flatten(2)
+    products = (waves[:, None] * waves[None]).sum(3) / len(patches)
+    sums = products.new_zeros(*products.shape[:2], len(_sizes(patches.device)))
+    sums.index_add_(2, rings, products)
+    return (sums / _sizes(patches.device)).permute(2, 0, 1)
 
 
 def deviation(cross: Tensor) -> float:
@@ -95,31 +110,34 @@ def deviation(cross: Tensor) -> float:
     return float((power * (rings >= _SLOWEST)).mean().clamp(min=0).sqrt())
 
 
-def lacking(around: Tensor | None, gone: Tensor | None, strength: float) -> Tensor | None:
-    """What a face lacks of the grain around it: what it lost, at most what is around.
+def lacking(
+    around: Tensor | None, before: Tensor | None, after: Tensor | None, strength: float
+) -> Tensor | None:
+    """What a face lacks of the grain around it, or of its own if that was less.
 
-    Cloth, leaves and walls may have no flat part at all and look grainy; then the face lost less
-    and that counts.
+    Cloth, leaves and walls may have no quiet part at all and look grainy; then the original of the
+    face is quieter and that counts.
 
     Args:
-        around: spectrum of the surroundings. gone: from `lost`. None where it cannot be measured.
+        around, before, after: spectra of the surroundings, and of the face before and after it was
+            restored. None where it cannot be measured.
         strength: 0 none to 1 all of it; above 1 what counts as damage is allowed for as well.
 
     Returns:
         (rings, C, C) square roots of the spectrum to add, or None where nothing is to be added.
     """
-    if around is None or gone is None or strength == 0:
+    if around is None or before is None or after is None or strength == 0:
         return None
     found = deviation(around)
     if found < _LEAST:
         return None
     start, end = _GRAIN * max(strength, 1), _DAMAGE * max(strength, 1)
     allowed = min(found, start) * min(max((end - found) / (end - start), 0.0), 1.0)
-    values, vectors = torch.linalg.eigh(gone)
+    own, there = (cross.diagonal(dim1=1, dim2=2).sum(1) for cross in (before, around))
+    share = (own / there.clamp(min=1e-12)).clamp(max=1) * (allowed / found) ** 2
+    values, vectors = torch.linalg.eigh(around * share[:, None, None] - after)
     values = values.clamp(min=0)
     values[:_SLOWEST] = 0
-    most = around.diagonal(dim1=1, dim2=2).sum(1) * (allowed / found) ** 2
-    values = values * (most / values.sum(1).clamp(min=1e-12)).clamp(max=1)[:, None]
     roots = vectors @ torch.diag_embed(values.sqrt()) @ vectors.transpose(1, 2)
     if deviation(roots @ roots) < max(_LEAST, _ALIKE * allowed):
         return None
@@ -160,32 +178,19 @@ def add(planes: Tensor, tile: Tensor, share: Tensor) -> None:
             here.addcmul_(tile[:, : part.shape[0], : part.shape[1]], part)
 
 
-def _places(picture: Tensor, where: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Top and left of flat patches that lie wholly in `where`, or None."""
+def _places(where: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Top and left of patches that lie wholly in `where`, evenly, or None of too few."""
     height, width = where.shape
     if min(height, width) < _PATCH:
         return None
-    step = max(_PATCH // 2, round(math.sqrt(height * width / (2 * _MOST))))
+    step = max(_STEP, round(math.sqrt(height * width / (2 * _MOST))))
     # Masks are smooth, so a few samples of each patch tell whether it lies inside.
     free = where.unfold(0, _PATCH, step).unfold(1, _PATCH, step)[..., ::5, ::5].flatten(2).all(2)
     tops, lefts = (index * step for index in free.nonzero(as_tuple=True))
     if len(tops) > _MOST:
         chosen = torch.linspace(0, len(tops) - 1, _MOST).long()
         tops, lefts = tops[chosen], lefts[chosen]
-    if len(tops) < _FEWEST:
-        return None
-    grey = _windows(picture, tops, lefts).mean(1)
-    light = grey.mean((1, 2))
-    # Means of quarters hold what is shape and hardly any grain, so choosing by them takes no side.
-    shape = F.avg_pool2d(grey[:, None], _PATCH // 2).flatten(1).var(1)
-    shape = shape.masked_fill((light < _RANGE[0]) | (light > _RANGE[1]), torch.inf)
-    usable = int(shape.isfinite().sum())
-    if usable < _FEWEST:
-        return None
-    flat = shape.argsort()[: max(int(usable * _FLATTEST), _FEWEST)]
-    # Of those the quieter half: texture is loud, and grain hardly differs from patch to patch.
-    quiet = grey[flat].var((1, 2)).argsort()[: max(len(flat) // 2, _FEWEST)]
-    return tops[flat[quiet]], lefts[flat[quiet]]
+    return (tops, lefts) if len(tops) >= _FEWEST else None
 
 
 def _windows(picture: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
@@ -194,11 +199,37 @@ def _windows(picture: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
     return windows[tops, lefts].float()
 
 
+@lru_cache(maxsize=4)
+def _window(device: torch.device) -> Tensor:
+    """(16, 16), of mean square 1, softly towards the border."""
+    window = torch.hann_window(_PATCH, periodic=False, device=device) + 0.05
+    window = window[:, None] * window
+    return window / window.square().mean().sqrt()
+
+
+@lru_cache(maxsize=4)
+def _bends(device: torch.device) -> Tensor:
+    """(256, 6) orthonormal surfaces up to the second degree: what shading does to a patch."""
+    at = torch.linspace(-1, 1, _PATCH, dtype=torch.float64)
+    y, x = (each.flatten() for each in torch.meshgrid(at, at, indexing="ij"))
+    surfaces = torch.stack([torch.ones_like(x), x, y, x * y, x * x, y * y], 1)
+    basis = torch.linalg.qr(surfaces)[0]
+    return (basis * basis.sum(0).sign().where(basis.sum(0).abs() > 1, 1.0)).float().to(device)
+
+
+@lru_cache(maxsize=8)
 def _ring_places(height: int, width: int, device: torch.device) -> Tensor:
     """(h, w) frequency of each coefficient of fft2, in cycles a patch."""
     y, x = (torch.fft.fftfreq(side, device=device) * _PATCH for side in (height, width))
     return (y[:, None].square() + x.square()).sqrt()
 
 
+@lru_cache(maxsize=8)
 def _rings(height: int, width: int, device: torch.device) -> Tensor:
     return _ring_places(height, width, device).round().long()
+
+
+@lru_cache(maxsize=4)
+def _sizes(device: torch.device) -> Tensor:
+    """How many coefficients of a patch each ring has."""
+    return torch.bincount(_rings(_PATCH, _PATCH, device).flatten()).float()
