@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 LEAVE, BUILT_IN, GENERATE = "leave alone", "built-in", "generate"
 
 #: What may be done besides.
-INPAINT, DENOISE, COLOURISE, KEEP_GREY, GRAIN = (
+INPAINT, DENOISE, COLOURISE, KEEP_GREY = (
     "inpaint first",
     "denoise first",
     "colourise",
     "keep grey",
-    "extra grain after",
 )
 
 BUILT_IN_MODEL = "kintsugi-restorer"
@@ -158,7 +157,6 @@ ASIDES: tuple[Aside, ...] = (
         "coloured by {model}", "not coloured, as no colourisation model is on disk",
     ),
     Aside((Bound("grey", low=_GREY),), KEEP_GREY, "its grey or brown is kept"),
-    Aside((Bound("noise", low=3.0),), GRAIN, "grain may be given back after"),
 )  # fmt: skip
 
 
@@ -183,8 +181,7 @@ class Plan:
     model: a restorer of the zoo, "" for none. fidelity, strength: as `restore` takes them.
     inpainter, denoiser: models that work before it, "" for none. colorizer: one that works after.
     fill: whether missing parts are filled from what is around them, for want of an inpainter.
-    grain: deviation of the noise that Blend may give back, of 255; 0 for none. reason: what a
-    person reads.
+    reason: what a person reads.
     """
 
     model: str
@@ -195,7 +192,6 @@ class Plan:
     denoiser: str = ""
     colorizer: str = ""
     fill: bool = False
-    grain: float = 0.0
 
     @property
     def works(self) -> bool:
@@ -261,11 +257,10 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
         DENOISE: None if model == BUILT_IN_MODEL else BUILT_IN_MODEL,
         COLOURISE: stock.colorizer,
         KEEP_GREY: "",
-        GRAIN: "",
     }
     skipped = {KEEP_GREY if colourise else COLOURISE}
     if not model:
-        skipped |= {INPAINT, DENOISE, GRAIN}
+        skipped |= {INPAINT, DENOISE}
     steps: dict[str, str] = {}
     fill = False
     for row in ASIDES:
@@ -287,7 +282,6 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
         denoiser=steps.get(DENOISE, ""),
         colorizer=steps.get(COLOURISE, ""),
         fill=fill,
-        grain=degradation.finding("noise").strength if GRAIN in steps else 0.0,
     )
 
 

@@ -144,7 +144,7 @@ def test_noise_goes_first_and_only_from_the_faces_that_have_it(look):
     assert host.loaded == [BUILT_IN_MODEL, "restoreformer"]
     assert darkening(given, result) == pytest.approx([0.2, 0.1], abs=5e-3)
     assert host.networks[BUILT_IN_MODEL].fed[0][1] == {"fidelity": 1.0}
-    assert result.plans[0].grain == 30.0
+    assert result.plans[0].denoiser == BUILT_IN_MODEL
 
 
 @pytest.mark.parametrize(
