@@ -132,7 +132,8 @@ def powers(field: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     patches = field.unfold(0, 16, 8).unfold(1, 16, 8)
     patches = patches[where.unfold(0, 16, 8).unfold(1, 16, 8).flatten(2).all(2)]
     window = torch.hann_window(16, periodic=False)
-    waves = torch.fft.fft2((patches - patches.mean((2, 3), keepdim=True)) * window[:, None] * window)
+    patches = (patches - patches.mean((2, 3), keepdim=True)) * window[:, None] * window
+    waves = torch.fft.fft2(patches)
     at = torch.fft.fftfreq(16) * 16
     rings = (at[:, None].square() + at.square()).sqrt().round()
     power = waves.abs().square().mean(1)
