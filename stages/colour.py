@@ -89,7 +89,8 @@ def fit(method: str, after: Tensor, before: Tensor, weight: Tensor | None = None
         mean = ((before - after) * share).sum((2, 3), keepdim=True)
         drift = mean + (before - after - mean) * weight.clamp(0, 1)
         return Tone(eye, zero, zero, scale(drift, _LOW))
-    (mean_a, cov_a), (mean_b, cov_b) = (_moments(_lab(x), weight) for x in (after, before))
+    labs = _lab(torch.cat([after, before])).split(1)
+    (mean_a, cov_a), (mean_b, cov_b) = (_moments(lab, weight) for lab in labs)
     flat = torch.eye(len(mean_a), dtype=cov_a.dtype) * (_FLAT / 100) ** 2
     if method == "covariance":
         linear = _monge_kantorovich(cov_a + flat, cov_b + flat)
@@ -199,7 +200,7 @@ def _mean(tensors: list[Tensor], share: Tensor) -> Tensor:
 
 
 def _lab(thumb: Tensor) -> Tensor:
-    """Lab / 100 of (1, C, s, s); a grey picture is its own."""
+    """Lab / 100 of (N, C, s, s); a grey picture is its own."""
     return thumb if thumb.shape[1] == 1 else rgb_to_lab(thumb.clamp(0, 1)) / 100
 
 

@@ -12,14 +12,13 @@ import math
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 #: Side of the patches in which grain is measured, px of the picture, and their least step.
 _PATCH, _STEP = 16, 8
 
 #: Most patches looked at, and the fewest needed.
-_MOST, _FEWEST = 256, 6
+_MOST, _FEWEST = 160, 6
 
 #: The share of the patches, the quietest, that a first guess is made of, and how many deviations
 #: below the mean of mere noise they are: the mean of the lowest eighth of a normal distribution.
@@ -27,7 +26,7 @@ _QUIETEST, _BELOW = 1 / 8, 1.65
 
 #: Deviations above that guess up to which a patch may be mere grain, how far below their mean this
 #: leaves the mean of mere grain, and how many of those patches are enough.
-_ABOVE, _CUT, _ENOUGH = 1.0, 0.29, 64
+_ABOVE, _CUT, _ENOUGH = 1.0, 0.29, 48
 
 #: First ring of frequencies that is grain, in cycles a patch; what is slower is shape and light.
 _SLOWEST = 2
@@ -67,8 +66,9 @@ def spectrum(picture: Tensor, where: Tensor) -> Tensor | None:
     if places is None:
         return None
     patches = _windows(picture, *places)
-    bent = patches.flatten(2) @ _bends(patches.device)
-    loudness = patches.square().sum((1, 2, 3)) - bent.square().sum((1, 2))
+    rows = patches.reshape(-1, _PATCH**2)
+    bent = (rows @ _bends(rows.device)).view(len(patches), -1, 6)
+    loudness = rows.square().sum(1).view(len(patches), -1).sum(1) - bent.square().sum((1, 2))
     light = bent[:, :, 0].mean(1) / _PATCH
     loudness = loudness.masked_fill((light < _RANGE[0]) | (light > _RANGE[1]), torch.inf)
     usable = int(loudness.isfinite().sum())
@@ -93,14 +93,11 @@ def _spread(cross: Tensor) -> float:
 def _spectrum_of(patches: Tensor) -> Tensor:
     """(rings, C, C) mean cross spectrum of patches (N, C, 16, 16)."""
     centred = patches - patches.mean((2, 3), keepdim=True)
-    waves = torch.fft.fft2(centred * _window(patches.device)) / _PATCH
-    rings = _rings(_PATCH, _PATCH, patches.device).flatten()
-    # (C, N, 256) real and imaginary parts: their products over the patches, summed by rings.
-    waves = torch.view_as_real(waves).flatten(2, 3).permute(1, 2, 0, 3).flatten(2)
-    products = (waves[:, None] * waves[None]).sum(3) / len(patches)
-    sums = products.new_zeros(*products.shape[:2], len(_sizes(patches.device)))
-    sums.index_add_(2, rings, products)
-    return (sums / _sizes(patches.device)).permute(2, 0, 1)
+    waves = torch.fft.rfft2(centred * _window(patches.device)) / _PATCH
+    # (C, 144, N, 2): the products of channels, summed over patches, and over rings by a matrix.
+    waves = torch.view_as_real(waves).flatten(2, 3).permute(1, 2, 0, 3).flatten(2).contiguous()
+    products = torch.stack([(waves * other).sum(2) for other in waves]) / len(patches)
+    return (products @ _gather(patches.device)).permute(2, 0, 1)
 
 
 def deviation(cross: Tensor) -> float:
@@ -157,14 +154,10 @@ def tile(roots: Tensor, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     channels = roots.shape[1]
     white = torch.randn(channels, _TILE, _TILE, generator=generator).to(roots.device)
-    waves = torch.fft.rfft2(white)
-    rings = _ring_places(_TILE, _TILE, roots.device)[:, : _TILE // 2 + 1]
-    low = rings.floor().long().clamp(max=len(roots) - 1)
-    share = rings - low
-    # (rings, C * C) to straight lines between them.
-    steps = F.pad(roots.diff(dim=0), (0, 0, 0, 0, 0, 1))
-    filters = torch.addcmul(roots[low], share[..., None, None], steps[low])
-    mixed = (torch.view_as_real(waves).unsqueeze(0) * filters.permute(2, 3, 0, 1)[..., None]).sum(1)
+    waves = torch.view_as_real(torch.fft.rfft2(white)).flatten(1, 2)
+    # (C, C, 192 * 97, 1): how much of each channel goes into each.
+    filters = (roots.flatten(1).T @ _between(roots.device)).view(channels, channels, -1, 1)
+    mixed = (waves * filters).sum(1).view(channels, _TILE, -1, 2)
     return torch.fft.irfft2(torch.view_as_complex(mixed), (_TILE, _TILE))
 
 
@@ -233,3 +226,27 @@ def _rings(height: int, width: int, device: torch.device) -> Tensor:
 def _sizes(device: torch.device) -> Tensor:
     """How many coefficients of a patch each ring has."""
     return torch.bincount(_rings(_PATCH, _PATCH, device).flatten()).float()
+
+
+@lru_cache(maxsize=4)
+def _gather(device: torch.device) -> Tensor:
+    """(144, rings) weights of the coefficients of rfft2 in the mean of each ring."""
+    rings = _rings(_PATCH, _PATCH, device)[:, : _PATCH // 2 + 1]
+    # All but the first and the last column stand for their mirror images too.
+    twice = torch.full((_PATCH // 2 + 1,), 2.0, device=device)
+    twice[[0, -1]] = 1
+    sizes = _sizes(device)
+    weights = torch.zeros(rings.numel(), len(sizes), device=device)
+    at = torch.arange(rings.numel(), device=device)
+    weights[at, rings.flatten()] = twice.repeat(_PATCH)
+    return weights / sizes
+
+
+@lru_cache(maxsize=4)
+def _between(device: torch.device) -> Tensor:
+    """(rings, 192 * 97) how much of each ring is in each coefficient of a tile: straight lines
+    from one ring to the next."""
+    rings = len(_sizes(device))
+    places = _ring_places(_TILE, _TILE, device)[:, : _TILE // 2 + 1].flatten().clamp(max=rings - 1)
+    at = torch.arange(rings, device=device)
+    return (1 - (places - at[:, None]).abs()).clamp(min=0)
