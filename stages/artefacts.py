@@ -155,9 +155,9 @@ def _spots(face: Face, matrix: Tensor, size: int, side: int) -> tuple[list[str],
     seen = ((places > 0.05) & (places < 0.95)).all(1)
     names = [name for name, there in zip(_SPOTS, seen.tolist(), strict=True) if there]
     centres = (torch.arange(side) + 0.5) / side
-    x, y = ((centres - place[seen, None]).square() for place in places.unbind(1))
-    reach = -0.5 / radii[seen].square()
-    return names, ((x[:, None] + y[:, :, None]) * reach[:, None, None]).exp()
+    reach = -0.5 / radii[seen, None].square()
+    x, y = (((centres - at[seen, None]).square() * reach).exp() for at in places.unbind(1))
+    return names, y[:, :, None] * x[:, None]
 
 
 def features(small: tuple[Tensor, Tensor]) -> Tensor:

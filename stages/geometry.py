@@ -113,6 +113,13 @@ def similarity(source: Tensor, target: Tensor) -> Tensor:
 
 def invert(matrix: Tensor) -> Tensor:
     """Inverse of affine matrices (..., 2, 3)."""
+    if matrix.dim() == 2 and matrix.device.type == "cpu":
+        # A few numbers are worked out faster than an operation on tensors begins.
+        (a, b, x), (c, d, y) = matrix.tolist()
+        det = a * d - b * c
+        a, b, c, d = d / det, -b / det, -c / det, a / det
+        rows = [[a, b, -a * x - b * y], [c, d, -c * x - d * y]]
+        return torch.tensor(rows, dtype=matrix.dtype)
     inverse = torch.linalg.inv(matrix[..., :2].double())
     return torch.cat([inverse, -inverse @ matrix[..., 2:].double()], -1).to(matrix.dtype)
 
@@ -125,6 +132,9 @@ def transform(matrix: Tensor, points: Tensor) -> Tensor:
 
 def scale_of(matrix: Tensor) -> Tensor:
     """Target pixels per source pixel of (..., 2, 3) similarity matrices."""
+    if matrix.dim() == 2 and matrix.device.type == "cpu":
+        (a, b, _), (c, d, _) = matrix.tolist()
+        return torch.tensor(abs(a * d - b * c) ** 0.5, dtype=torch.float64)
     return torch.linalg.det(matrix[..., :2].double()).abs().sqrt()
 
 

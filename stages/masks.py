@@ -49,8 +49,8 @@ _FOREHEAD, _RISE = 1.6, 0.7
 #: Deviation of a parsed mask's blur at full feather, in shares of the crop's side.
 _SOFT = 0.06
 
-#: Largest side of a ramp.
-_SIDE = 256
+#: Largest side of a ramp, which is straight between its samples, and of one that a parser drew.
+_SIDE, _PARSED = 128, 256
 
 
 def classes(parts: tuple[str, ...] | list[str]) -> tuple[str, ...]:
@@ -86,9 +86,9 @@ def ramp(
         seen: (1, 1, s, s), the parts from `parsed`; the oval stands in without.
 
     Returns:
-        (1, 1, g, g) in [0, 1], cells that cover the crop evenly, g at most 256.
+        (1, 1, g, g) in [0, 1], cells that cover the crop evenly, g at most 128, 256 with `seen`.
     """
-    side = min(size, _SIDE)
+    side = min(size, _SIDE if seen is None else _PARSED)
     centres = (torch.arange(side) + 0.5) * (size / side) - 0.5
     border = torch.minimum(centres + 0.5, size - 0.5 - centres) / (_EDGE * size)
     result = torch.minimum(border[:, None], border[None]).clamp(0, 1)
@@ -113,7 +113,7 @@ def _oval(face: Face, matrix: Tensor, at: Tensor, feather: float) -> Tensor:
     to_unit = geometry.similarity(face.points[None], unit)[0]
     from_crop = geometry.compose(to_unit, geometry.invert(matrix))
     offset = (geometry.transform(from_crop, at) - torch.tensor(_OVAL[0])) / torch.tensor(_OVAL[1])
-    radius = offset.abs().pow_(_FULLNESS).sum(-1).pow_(1 / _FULLNESS)
+    radius = offset.abs_().pow_(_FULLNESS).sum(-1).pow_(1 / _FULLNESS)
     return (1 - radius) / max(feather, 1e-3)
 
 

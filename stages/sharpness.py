@@ -88,7 +88,9 @@ def measure(energies: Tensor, where: Tensor) -> float | None:
     count = len(edges)
     if count < _SAMPLES:
         return None
-    limits = edges[:: max(count // 2048, 1)].quantile(edges.new_tensor([_QUIET, 1 - _EDGES]))
+    ranked = edges[:: max(count // 2048, 1)].sort()[0]
+    last = len(ranked) - 1
+    limits = ranked[[round(_QUIET * last), round((1 - _EDGES) * last)]]
     groups = torch.stack([edges <= limits[0], edges >= limits[1]]).to(both)
     means = (both @ groups.T) / groups.sum(1)
     fineness, strength = (means[:, 1] - means[:, 0]).tolist()

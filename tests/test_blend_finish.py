@@ -103,7 +103,7 @@ def test_a_hull_follows_the_landmarks_and_reaches_the_forehead():
     ramp = masks.ramp(face, face.crop.matrix, 256, 0.1, "hull")[0, 0]
 
     def at(x, y):
-        return float(ramp[round((y - 50) / 300 * 256), round((x - 50) / 300 * 256)])
+        return float(ramp[round((y - 50) / 300 * 128), round((x - 50) / 300 * 128)])
 
     assert at(200, 230) == 1 and at(200, 130) > 0
     assert at(120, 290) == 0 and at(200, 330) == 0
