@@ -161,7 +161,7 @@ def round_trip(host: Host) -> list[str]:
 
 
 def restored(host: Host) -> list[str]:
-    """Rows: the built-in restorer, one that shifts the colours, one that smooths; at three sizes."""
+    """Rows: the built-in restorer, one that shifts colours, one that smooths; at three sizes."""
 
     def built_in(crops: torch.Tensor) -> torch.Tensor:
         return restore(crops, model="kintsugi-restorer", host=host).crops
