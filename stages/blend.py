@@ -373,9 +373,10 @@ def _regrain(blended, weight, touched, change, picture, region, settings: Settin
     around = grains.spectrum(picture[wide.slices()], free)
     if around is None:
         return
-    faces = (picture[region.slices()], blended.permute(1, 2, 0))
-    before, after = (grains.spectrum(face, inside) for face in faces)
-    roots = grains.lacking(around, before, after, settings.grain)
+    face = grains.compared(picture[region.slices()], blended.permute(1, 2, 0), inside)
+    if face is None:
+        return
+    roots = grains.lacking(around, *face, settings.grain)
     if roots is None:
         return
     # Where original and restored skin mix, so that both grains together are as strong as one.

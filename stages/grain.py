@@ -62,6 +62,36 @@ def spectrum(picture: Tensor, where: Tensor) -> Tensor | None:
         (rings, C, C) mean power of each ring of frequencies, as variance a coefficient, or None
         where too little is left to tell.
     """
+    found = _quiet(picture, where)
+    if found is None:
+        return None
+    patches, _, spread = found
+    return _spectrum_of(patches) / (1 - _CUT * spread)
+
+
+def compared(original: Tensor, result: Tensor, where: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The spectra of a face before and after it was restored, in the same places.
+
+    The original's quietest: those of the result are where a restorer took most of the grain away.
+
+    Args:
+        original, result: (H, W, C) in [0, 1].
+        where: (H, W) bool, the restored skin.
+
+    Returns:
+        Two spectra, or None as `spectrum`.
+    """
+    found = _quiet(original, where)
+    if found is None:
+        return None
+    patches, places, spread = found
+    return _spectrum_of(patches) / (1 - _CUT * spread), _spectrum_of(_windows(result, *places))
+
+
+def _quiet(
+    picture: Tensor, where: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor], float] | None:
+    """Patches that may be mere grain, their tops and lefts, and the spread of their loudness."""
     places = _places(where)
     if places is None:
         return None
@@ -79,8 +109,8 @@ def spectrum(picture: Tensor, where: Tensor) -> Tensor | None:
     spread = _spread(_spectrum_of(patches[order[:first]]))
     guess = float(loudness[:first].mean()) / max(1 - _BELOW * spread, 0.5)
     among = max(int((loudness < guess * (1 + _ABOVE * spread)).sum()), first)
-    cross = _spectrum_of(patches[order[:among:-(-among // _ENOUGH)]])
-    return cross / (1 - _CUT * spread)
+    chosen = order[: among : -(-among // _ENOUGH)]
+    return patches[chosen], (places[0][chosen], places[1][chosen]), spread
 
 
 def _spread(cross: Tensor) -> float:
@@ -107,9 +137,7 @@ def deviation(cross: Tensor) -> float:
     return float((power * (rings >= _SLOWEST)).mean().clamp(min=0).sqrt())
 
 
-def lacking(
-    around: Tensor | None, before: Tensor | None, after: Tensor | None, strength: float
-) -> Tensor | None:
+def lacking(around: Tensor, before: Tensor, after: Tensor, strength: float) -> Tensor | None:
     """What a face lacks of the grain around it, or of its own if that was less.
 
     Cloth, leaves and walls may have no quiet part at all and look grainy; then the original of the
@@ -117,14 +145,12 @@ def lacking(
 
     Args:
         around, before, after: spectra of the surroundings, and of the face before and after it was
-            restored. None where it cannot be measured.
+            restored.
         strength: 0 none to 1 all of it; above 1 what counts as damage is allowed for as well.
 
     Returns:
         (rings, C, C) square roots of the spectrum to add, or None where nothing is to be added.
     """
-    if around is None or before is None or after is None or strength == 0:
-        return None
     found = deviation(around)
     if found < _LEAST:
         return None
