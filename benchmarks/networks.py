@@ -1,12 +1,14 @@
 """Seconds and memory of each restorer beside spandrel's implementation, in alternation in one run.
 
     python -m kintsugi.benchmarks.networks
+    python -m kintsugi.benchmarks.networks --direct --faces 1 --out without.md
     python -m kintsugi.benchmarks.networks --device cuda --dtype bfloat16 --compile
 
 Both sides get the same random weights and faces, and their results are compared. Where spandrel has
 no such network, ours stands alone. The share is of the machine's own matrix-product rate, measured
 between the rounds; work is counted on spandrel's network where there is one, so what ours saves by
-folding counts for it.
+folding counts for it. `--direct` forgoes minimal filtering, to see what it brings. Times mean
+something on an otherwise idle machine only.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kintsugi.benchmarks.random_weights import random_weights
-from kintsugi.models import elir, gpen, hdit, hifacegan, pmrf, restoreformer, swinir
+from kintsugi.models import elir, gpen, hdit, hifacegan, pmrf, restoreformer, swinir, winograd
 from kintsugi.models.loader import build
 
 RESULT = Path(__file__).parent / "results" / "networks.md"
@@ -148,24 +150,24 @@ class Machine:
         """The median of the noted rates, in GFLOP/s."""
         return statistics.median(self.rates)
 
-    def peak(self, work: Callable[[], object]) -> float | None:
-        """Memory that one run needs above what is held, in MB; None where it cannot be read."""
+    def peak(self, work: Callable[[], Tensor]) -> tuple[float | None, Tensor]:
+        """Memory that one run needs above what is held, in MB or None if unreadable; its result."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             held = torch.cuda.memory_allocated()
-            work()
+            result = work()
             self.settle()
-            return (torch.cuda.max_memory_allocated() - held) / 1e6
+            return (torch.cuda.max_memory_allocated() - held) / 1e6, result
         try:
             # What earlier runs freed but the allocator kept would hide what this one needs.
             with contextlib.suppress(AttributeError):
                 ctypes.CDLL(None).malloc_trim(0)
             Path("/proc/self/clear_refs").write_text("5")
             held = _status("VmRSS")
-            work()
-            return (_status("VmHWM") - held) / 1e3
         except OSError:
-            return None
+            return None, work()
+        result = work()
+        return (_status("VmHWM") - held) / 1e3, result
 
     def name(self) -> str:
         """What it is, in words."""
@@ -263,9 +265,14 @@ def measure(name: str, faces: list[int], rounds: int, machine: Machine, fuse: bo
             return first(theirs(image, **entry.their_keywords))
 
         with torch.inference_mode():
-            got, difference = run_ours(), None
+            if not rows:  # the first runs of all also set up libraries and caches
+                run_ours()
+                if theirs:
+                    run_theirs()
+            memory, got = machine.peak(run_ours)
+            their_memory, difference = None, None
             if theirs:
-                want = run_theirs()
+                their_memory, want = machine.peak(run_theirs)
                 difference = float((got - want).abs().max() / want.abs().max())
                 del want
             del got
@@ -276,8 +283,6 @@ def measure(name: str, faces: list[int], rounds: int, machine: Machine, fuse: bo
                 times.append(machine.seconds(run_ours))
                 if theirs:
                     their_times.append(machine.seconds(run_theirs))
-            memory = machine.peak(run_ours)
-            their_memory = machine.peak(run_theirs) if theirs else None
         rows.append(
             Row(
                 name=f"{name}, {entry.remark}" if entry.remark else name,
@@ -328,12 +333,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=ENTRIES, default=list(ENTRIES))
     parser.add_argument("--faces", nargs="+", type=int, default=[1, 4])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--compile", action="store_true", help="compile ours, not spandrel's")
+    parser.add_argument("--direct", action="store_true", help="no minimal filtering in ours")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
+    if arguments.direct:
+        winograd.pays = lambda x, weight: False
     machine = Machine(arguments.device, arguments.dtype)
     rows = []
     for name in arguments.networks:
