@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kintsugi.models.damage_signs import SIZE, DamageSigns
+from kintsugi.models.damage_signs import SIZE, DamageSigns, halve
 from kintsugi.models.degradation import KINDS, SCALES, Degradation, to_network, to_units
+from kintsugi.models.degradation_picture import RANKS, Picture, _ranks
 from kintsugi.models.loader import build
 from kintsugi.stages import degradation_estimate
 
@@ -53,7 +55,7 @@ def test_signs_of_a_plane_are_numbers(signs, level):
 def test_blocks_stand_out_at_their_phase(signs):
     """Steps at every eighth column raise the phases on either side of them and no other."""
     light = 120 + torch.arange(256).div(8, rounding_mode="floor").remainder(2) * 8.0
-    phases = signs._combs(light.expand(1, 1, 256, 256))[0][0]
+    phases = signs._combs(light.expand(1, 256, 256), 1)[0, :8]
     assert set(phases.topk(2).indices.tolist()) == {7, 0}
 
 
@@ -62,14 +64,53 @@ def test_motion_has_a_direction(signs):
     noise = torch.rand(1, 1, 256, 256) * 255
     kernel = torch.eye(9)[None, None] / 9
     trail = torch.nn.functional.conv2d(noise, kernel, padding=4)
-    one, other = signs._spectrum(trail), signs._spectrum(trail.flip(-1))
+    one, other = signs._spectrum(trail[0]), signs._spectrum(trail[0].flip(-1))
     assert (one - other).abs().mean() > 0.3
+
+
+def test_a_cast_shifts_the_thumbnail(signs):
+    """Less blue moves every logarithm of blue beside green, and no other colour."""
+    image = picture() * 0.5 + 0.4
+    tinted = image * torch.tensor([1.0, 1.0, 0.8]).view(1, 3, 1, 1)
+    one, other = (signs._colours(255 * seen)[-1].view(3, -1) for seen in (image, tinted))
+    change = (other - one).mean(1)
+    assert change[:2].abs().max() < 1e-4
+    assert change[2] == pytest.approx(2 * math.log(0.8), rel=0.1)
+
+
+def test_halving_is_averaging():
+    pictures = torch.rand(2, 3, 12, 12)
+    torch.testing.assert_close(halve(pictures), torch.nn.functional.avg_pool2d(pictures, 2))
+
+
+def test_the_rule_of_the_mask_reads_the_pixels_where_they_lie():
+    """With nothing drawn but that red speaks for it, the mask is the red of the picture."""
+    torch.manual_seed(0)
+    drawer = Picture(16, 16, 16)
+    with torch.no_grad():
+        drawer.missing.weight.zero_()
+        drawer.missing.bias.zero_()
+        drawer.missing.bias[16] = 1.0
+    view = torch.rand(2, 3, 256, 256) * 2 - 1
+    features, missing, where = drawer(view)
+    torch.testing.assert_close(missing, view[:, :1])
+    assert features.shape == (2, drawer.size)
+    assert where.shape == (2, 1, 32, 32)
+
+
+def test_the_head_is_told_how_sure_the_mask_is():
+    places = torch.full((1, 64, 64, 16), -9.0)
+    places[0, 5, :8, 3] = 4.0  # eight cells
+    ranks = _ranks(places)[0]
+    expected = [4.0 if rank < 8 else -9.0 for rank in RANKS]
+    assert ranks[: len(RANKS)].tolist() == pytest.approx(expected)
+    assert ranks[-1] == pytest.approx(math.log(8 / 64**2), abs=0.3)
 
 
 def test_half_precision_files_run_in_single(tmp_path):
     torch.manual_seed(0)
     network = Degradation(code=16, width=24).eval()
-    kept = ("signs.", "mean", "deviation", "slope", "shift")
+    kept = ("signs.", "mean", "deviation", "slope", "shift", "edge")
     state = {
         name: (value if name.startswith(kept) else value.half()).contiguous()
         for name, value in network.state_dict().items()
