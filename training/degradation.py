@@ -1,9 +1,9 @@
-"""Train kintsugi-degradation: python -m kintsugi.training.degradation --data ../shared/faces
+"""Train kintsugi-degradation: python -m kintsugi.training.degradation --samples FOLDER --out RUN
 
-The loader damages faces (mixture.py) and measures their statistics, which are not learned, so that
-the trainer has only the small network to run. Every batch is seen twice, the second time later. The
-schedule follows the clock and always ends annealed; a run that was cut off goes on from its last
-checkpoint with the time it had left. Afterwards degradation_calibration.py makes the shipped file.
+Learns from what degradation_samples.py stored. The schedule follows the clock and always ends
+annealed; a run that was cut off goes on from its last checkpoint with the time it had left.
+Afterwards degradation_head.py teaches the head alone, and degradation_calibration.py makes the
+shipped file.
 """
 
 from __future__ import annotations
@@ -16,28 +16,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from kintsugi.models.degradation import Degradation
-from kintsugi.training.degradation_data import Damaged, Faces, others
+from kintsugi.training.degradation_samples import Samples
 from kintsugi.training.session import begin
 
-BATCH = 8
+BATCH = 16
 
-#: Batches kept to be seen a second time.
-KEEP = 240
-
-#: The head is small beside the U-Net, so each step it learns again from what it saw lately: of how
-#: many batches, and how many samples.
-RECENT, MORE = 1200, 96
+#: Share of a batch from which something is missing, for the mask has most to learn.
+MISSING = 0.6
 
 #: Share of the statistics that is hidden in training, against learning faces by heart.
 HIDDEN = 0.1
 
 #: Weights of the losses: presence, strength, direction, shot, grain, face, missing, where.
-WEIGHTS = (1.0, 1.0, 0.15, 0.05, 0.05, 0.1, 1.0, 0.5)
+WEIGHTS = (1.0, 1.0, 0.15, 0.05, 0.05, 0.1, 1.5, 0.5)
 
 
 def known(values: Tensor, wanted: Tensor, loss) -> Tensor:
@@ -54,7 +50,7 @@ def cover(drawn: Tensor, mask: Tensor) -> Tensor:
     """How badly masks (N, S, S) are drawn: cross-entropy and, where there is one, 1 - Dice."""
     mask = mask.float()
     bare = F.binary_cross_entropy_with_logits(drawn, mask)
-    some = mask.sum((1, 2)) > 60
+    some = mask.sum((1, 2)) > 30
     if not some.any():
         return 4 * bare
     drawn, mask = drawn[some].sigmoid(), mask[some]
@@ -94,9 +90,25 @@ def rate(share: float, peak: float) -> float:
     return peak * min(share / 0.01, 0.5 * (1 + math.cos(math.pi * min(share, 1))) + 1e-3)
 
 
+def draw(samples: Samples, chances: np.ndarray, rng: Generator) -> list[Tensor]:
+    """A batch: view in [-1, 1], signs, zoom, present, strength, extras, mask, where.
+
+    Some views and maps are mirrored. Their statistics are not, so that only these tell the
+    direction of motion.
+    """
+    index = rng.choice(len(samples), BATCH, p=chances)
+    maps = []
+    for sample in index:
+        drawn = samples.maps(int(sample))
+        maps.append([part.flip(-1) for part in drawn] if rng.random() < 0.5 else drawn)
+    views, masks, wheres = (torch.stack(part) for part in zip(*maps, strict=True))
+    few = [samples.few[name][index] for name in ("signs", "zoom", "present", "strength", "extras")]
+    return [views.float() / 127.5 - 1, few[0].float(), *few[1:], masks, wheres.float()]
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
+    parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/degradation"))
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--rate", type=float, default=2e-3)
@@ -108,73 +120,54 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     begin(options.seed, options.threads, options.out)
+    samples = Samples(options.samples)
+    missing = samples.few["missing"].bool().numpy()
+    chances = np.where(missing, MISSING / missing.sum(), (1 - MISSING) / (~missing).sum())
     network = Degradation().to(memory_format=torch.channels_last)
     average = Degradation().eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=0.02)
     step, spent = 0, 0.0
-    faces = Faces(options.data, "train", calibration=False)
-    data = Damaged(faces, others(options.data), options.seed)
-    print(f"{len(faces.small)} faces of 256 px, {len(faces.large)} of 512", flush=True)
-    batches = iter(DataLoader(data, BATCH, num_workers=1, prefetch_factor=6))
-    kept: list[list[Tensor]] = []
-    recent: list[list[Tensor]] = []
     checkpoint = options.out / "last.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(saved["network"])
-        if "optimiser" in saved:
-            optimiser.load_state_dict(saved["optimiser"])
+        optimiser.load_state_dict(saved["optimiser"])
         average.load_state_dict(saved["average"])
         step, spent = saved["step"], saved["spent"]
     else:
-        while len(kept) < KEEP // 6:
-            kept.append(next(batches))
-        signs = torch.cat([batch[1] for batch in kept])
+        signs = samples.few["signs"][::8].float()
         network.mean.copy_(signs.mean(0))
         network.deviation.copy_(signs.std(0).clamp(min=0.02))
         average.load_state_dict(network.state_dict())
+    print(f"{len(samples)} samples", flush=True)
 
     total, begun, saved_at = options.minutes * 60, time.monotonic(), spent
     sums = torch.zeros(len(WEIGHTS) + 1)
-    rng = np.random.default_rng(options.seed)
+    rng = np.random.default_rng([options.seed, step])
     while (now := spent + time.monotonic() - begun) < total:
         for group in optimiser.param_groups:
             group["lr"] = rate(now / total, options.rate)
-        if step % 2 == 0 or not kept:
-            batch = next(batches)
-            kept.append(batch)
-        else:
-            batch = kept.pop(int(rng.integers(max(1, len(kept) - KEEP // 4))))
-        view, signs, zoom, *parts = batch
-        view = (view.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        features, missing, where = network.picture(view)
+        view, signs, zoom, *parts = draw(samples, chances, rng)
+        features, drawn, where = network.picture(view)
         figures = network.figures(features, hide(signs, network), zoom)
         where = where + figures[-1].view(-1, 1, 1, 1)
         terms = figure_losses(figures, parts[:3])
-        terms += map_losses(missing, where, parts[2][:, 4], *parts[3:])
+        terms += map_losses(drawn, where, parts[2][:, 4], *parts[3:])
         loss = sum(weight * term for weight, term in zip(WEIGHTS, terms, strict=True))
-        recent.append([features.detach(), signs, zoom, *parts[:3]])
-        del recent[:-RECENT]
-        if len(recent) > 50:
-            chosen = rng.choice(len(recent), MORE // BATCH, replace=False)
-            again = [torch.cat(part) for part in zip(*(recent[i] for i in chosen), strict=True)]
-            figures = network.figures(again[0], hide(again[1], network), again[2])
-            more = figure_losses(figures, again[3:])
-            loss = loss + sum(w * term for w, term in zip(WEIGHTS, more, strict=False))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         step += 1
-        decay = min(0.997, (step + 1) / (step + 10))
+        decay = min(0.998, (step + 1) / (step + 10))
         with torch.no_grad():
             for mean, value in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
         sums += torch.stack([loss.detach(), *(term.detach() for term in terms)])
         if step % 100 == 0:
-            figures = " ".join(f"{value:.4f}" for value in (sums / 100).tolist())
+            told = " ".join(f"{value:.4f}" for value in (sums / 100).tolist())
             sums.zero_()
-            print(f"{now / 60:.1f} min step {step}: {figures}", flush=True)
+            print(f"{now / 60:.1f} min step {step}: {told}", flush=True)
         if now - saved_at > 180:
             saved_at = now
             state = {"network": network.state_dict(), "average": average.state_dict()}

@@ -1,9 +1,11 @@
-"""Calibrate kintsugi-degradation: python -m kintsugi.training.degradation_calibration --run RUN
+"""Calibrate kintsugi-degradation:
+python -m kintsugi.training.degradation_calibration --samples FOLDER --run RUN
 
-On damaged faces of people of the training split whom training never saw: a slope and a shift for
-each presence (Platt 1999), so that probabilities are frequencies of the mixture, and thresholds
-from which a kind counts as present, so that few clean faces have any. Writes the file that ships
-and prints the thresholds that belong into stages/degradation_estimate.py.
+On damaged faces of people of the training split whom training never saw (`degradation_samples
+--kept`): a slope and a shift for each presence (Platt 1999), so that probabilities are frequencies
+of the mixture, a shift of the mask, so that it overlaps best, and thresholds from which a kind
+counts as present, so that few clean faces have any. Writes the file that ships and prints the
+thresholds that belong into stages/degradation_estimate.py.
 """
 
 from __future__ import annotations
@@ -11,58 +13,43 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from kintsugi.models.damage_signs import DamageSigns
 from kintsugi.models.degradation import Degradation
 from kintsugi.stages.degradation_estimate import KINDS
-from kintsugi.training.degradation_data import PARTS, SIDES, Faces, unpack, vary
-from kintsugi.training.mixture import choose, damage
+from kintsugi.training.degradation_samples import Samples
+from kintsugi.training.session import begin
 
 #: Share of clean faces that may have a finding, over all kinds together.
 FLAGGED = 0.02
 
-#: How often each sort is drawn.
-MIXTURE = {"clean": 0.35, "single": 0.25, "mixed": 0.4}
+#: Shifts of the mask's logits that are tried.
+EDGES = tuple(0.25 * step for step in range(-8, 9))
 
 #: Kept in single precision: fixed bases, whose rounding would leak, and what is subtracted.
-SINGLE = ("signs.", "mean", "deviation", "slope", "shift")
-
-
-def collect(folder: Path, count: int, seed: int) -> dict[str, Tensor]:
-    """`count` samples, PARTS of each stacked, and "clean"."""
-    faces, rng, signs = (
-        Faces(folder, "train", calibration=True),
-        np.random.default_rng(seed),
-        DamageSigns(),
-    )
-    parts: list[tuple[Tensor, ...]] = []
-    clean = []
-    for _ in range(count):
-        how = str(rng.choice(list(MIXTURE), p=[*MIXTURE.values()]))
-        side = int(rng.choice(list(SIDES), p=[*SIDES.values()]))
-        face, least = faces.take(side, how != "mixed", rng)
-        sample = damage(vary(face, rng), choose(rng, how), rng, least=least)
-        parts.append(unpack(sample, 1.0, signs))
-        clean.append(how == "clean")
-    stacked = (torch.stack(part) for part in zip(*parts, strict=True))
-    return dict(zip(PARTS, stacked, strict=True)) | {"clean": torch.tensor(clean)}
+SINGLE = ("signs.", "mean", "deviation", "slope", "shift", "edge")
 
 
 @torch.inference_mode()
-def presences(network: Degradation, samples: dict[str, Tensor]) -> Tensor:
-    """(N, 12) logits."""
-    found = []
-    for view, signs, zoom in zip(
-        *(samples[name].split(32) for name in ("view", "signs", "zoom")), strict=True
-    ):
-        found.append(network.judge(view.float() / 127.5 - 1, signs, zoom).present)
-    return torch.cat(found)
+def look(network: Degradation, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Presence logits (N, 12), and how well the masks of what is missing overlap for each of EDGES:
+    (M, len(EDGES)) intersection over union."""
+    found, overlaps = [], []
+    for index in range(len(samples)):
+        view, mask, _ = samples.maps(index)
+        few = (samples.few[name][index : index + 1] for name in ("signs", "zoom"))
+        signs, zoom = few
+        reading = network.judge(view[None].float() / 127.5 - 1, signs.float(), zoom)
+        found.append(reading.present)
+        if samples.few["present"][index, KINDS.index("missing")] == 1:
+            drawn = [reading.missing[0, 0] > -edge for edge in EDGES]
+            shares = [(d & mask).sum() / (d | mask).sum().clamp(min=1) for d in drawn]
+            overlaps.append(torch.stack(shares))
+    return torch.cat(found), torch.stack(overlaps)
 
 
 def platt(logits: Tensor, present: Tensor) -> tuple[float, float]:
@@ -97,33 +84,27 @@ def thresholds(clean: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
+    parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--run", type=Path, default=Path("runs/degradation"))
-    parser.add_argument("--count", type=int, default=1500)
-    parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    kept = options.run / "calibration.pt"
-    if kept.exists():
-        samples = torch.load(kept, weights_only=True)
-    else:
-        samples = collect(options.data, options.count, options.seed)
-        options.run.mkdir(parents=True, exist_ok=True)
-        torch.save(samples, kept)
-        print(f"{len(samples['clean'])} samples in {kept}", flush=True)
-    final = options.run / "final.pt"
-    if not final.exists():
-        final = options.run / "last.pt"
+    begin(0, 1, options.run)
+    samples = Samples(options.samples)
     network = Degradation().eval()
-    network.load_state_dict(torch.load(final, weights_only=True)["average"])
-    logits = presences(network, samples)
-    fits = [platt(logits[:, i], samples["present"][:, i]) for i in range(len(KINDS))]
+    network.load_state_dict(torch.load(options.run / "head.pt", weights_only=True)["average"])
+    logits, overlaps = look(network, samples)
+    present = samples.few["present"]
+    fits = [platt(logits[:, i], present[:, i]) for i in range(len(KINDS))]
     network.slope.copy_(torch.tensor([slope for slope, _ in fits]))
     network.shift.copy_(torch.tensor([shift for _, shift in fits]))
+    overlap = overlaps.mean(0)
+    network.edge.fill_(EDGES[int(overlap.argmax())])
+    print(
+        f"{len(samples)} samples; mask shifted by {float(network.edge):.2f}: mean overlap "
+        f"{float(overlap.max()):.3f} instead of {float(overlap[EDGES.index(0.0)]):.3f}"
+    )
     probability = (logits * network.slope + network.shift).sigmoid()
     # A black and white photograph is not without a finding.
-    clean = samples["clean"] & (samples["present"] == 0).all(1)
+    clean = samples.few["clean"] & (present == 0).all(1)
     for kind, fit, least in zip(KINDS, fits, thresholds(probability[clean]), strict=True):
         rounded = min(np.ceil(float(least) * 100 + 0.5) / 100, 0.99)
         print(f'    "{kind}": {rounded:.2f},  # slope {fit[0]:.2f}, shift {fit[1]:.2f}')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from pathlib import Path
 
@@ -12,24 +11,25 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import IterableDataset
 
-from kintsugi.models.damage_signs import DamageSigns
-from kintsugi.models.degradation import to_network, view
+from kintsugi.models.degradation import to_network
 from kintsugi.stages.degradation_estimate import KINDS
 from kintsugi.training.data import Portraits, portraits, rows
-from kintsugi.training.mixture import CELLS, Sample, choose, damage
+from kintsugi.training.mixture import COVERED, Sample, choose, damage
 
 Picture = NDArray[np.uint8]
 
 #: How often each sort of sample is drawn; "far" is a face of a few pixels blown up.
 MIXTURE = {"clean": 0.14, "single": 0.3, "mixed": 0.46, "other": 0.07, "far": 0.03}
 
-#: Sides of the crops, px, and how often.
-SIDES = {256: 0.7, 320: 0.03, 384: 0.05, 448: 0.02, 512: 0.2}
+#: The same for calibration: what a user may meet.
+CALIBRATION = {"clean": 0.35, "single": 0.25, "mixed": 0.4}
 
-#: How often something is missing beside the damage drawn.
-MISSING = 0.2
+#: Sides of the crops, px, and how often.
+SIDES = {256: 0.66, 320: 0.03, 384: 0.05, 448: 0.02, 512: 0.24}
+
+#: How often something is missing beside the damage drawn, for the mask has most to learn.
+MISSING = 0.3
 
 #: How much more often a photograph of a real person is drawn than a generated face.
 REAL = 2.0
@@ -37,11 +37,8 @@ REAL = 2.0
 #: One person in this many is kept out of training to set the calibration and the thresholds by.
 KEPT = 14
 
-#: Side of the parts from which masks are learned, px.
-PART = 128
-
-#: Names of the parts of one sample, in order.
-PARTS = ("view", "signs", "zoom", "present", "strength", "extras", "mask", "where")
+#: Side of masks, px.
+MASK = 256
 
 
 def kept_out(person: str) -> bool:
@@ -137,47 +134,38 @@ def not_a_face(pictures: list[Picture], face: Picture, rng: Generator) -> Pictur
     return cv2.resize(part, (side, side), interpolation=how)
 
 
-def unpack(sample: Sample, face: float, signs: DamageSigns) -> tuple[Tensor, ...]:
-    """PARTS of a sample; `face` is NaN where unknown. Extras: direction, shot, grain, face."""
-    image = torch.from_numpy(sample.picture.transpose(2, 0, 1).copy())[None].float() / 255
-    side = image.shape[-1]
+def labels(sample: Sample, how: str) -> tuple[Tensor, ...]:
+    """What is to be learned of a sample that was drawn as `how`.
+
+    present, strength: (12,), NaN where unknown. extras: (5,), direction of motion, shot, grain and
+    face. mask: (MASK * MASK / 8,), bits. where: (32, 32) half precision. clean: bool.
+    """
     present = torch.tensor([sample.present[kind] for kind in KINDS])
     strength = torch.tensor([sample.strength[kind] for kind in KINDS])
     strength = torch.where(present == 1, to_network(strength), torch.nan)
     angle = np.deg2rad(2 * sample.angle) if sample.present["motion"] == 1 else np.nan
+    face = float(how not in ("other", "far"))
     extras = [np.cos(angle), np.sin(angle), sample.shot, np.log(sample.grain), face]
-    mask = cv2.resize(sample.mask.astype(np.float32), (256, 256), interpolation=cv2.INTER_AREA)
-    with torch.no_grad():
-        seen, found = view(image)[0], signs(image)[0]
+    mask = cv2.resize(sample.mask.astype(np.float32), (MASK, MASK), interpolation=cv2.INTER_AREA)
     return (
-        ((seen + 1) * 127.5).round().byte(),
-        found,
-        torch.tensor(side / 256).log2(),
         present.float(),
         strength.float(),
         torch.tensor(extras, dtype=torch.float32),
-        torch.from_numpy(mask > 0.5),
-        torch.from_numpy(sample.where()),
+        torch.from_numpy(np.packbits(mask > COVERED)),
+        torch.from_numpy(sample.where()).half(),
+        torch.tensor(how == "clean"),
     )
 
 
-class Damaged(IterableDataset):
-    """Endless samples, PARTS of each."""
+class Damaged:
+    """Endless samples by a mixture of MIXTURE or CALIBRATION."""
 
-    def __init__(self, faces: Faces, pictures: list[Picture], seed: int):
-        self.faces, self.pictures, self.seed = faces, pictures, seed
+    def __init__(self, faces: Faces, pictures: list[Picture], mixture: dict[str, float]):
+        self.faces, self.pictures, self.mixture = faces, pictures, mixture
 
-    def __iter__(self):
-        torch.set_num_threads(1)
-        cv2.setNumThreads(0)
-        rng = np.random.default_rng([self.seed, int(time.time())])
-        signs = DamageSigns()
-        while True:
-            yield self.one(rng, signs)
-
-    def one(self, rng: Generator, signs: DamageSigns) -> tuple[Tensor, ...]:
-        """The next sample."""
-        how = str(rng.choice(list(MIXTURE), p=[*MIXTURE.values()]))
+    def draw(self, rng: Generator) -> tuple[Sample, str]:
+        """The next sample, and as what it was drawn."""
+        how = str(rng.choice(list(self.mixture), p=[*self.mixture.values()]))
         side = int(rng.choice(list(SIDES), p=[*SIDES.values()]))
         face, least = self.faces.take(side, how in ("clean", "single", "other"), rng)
         face = vary(face, rng)
@@ -188,47 +176,12 @@ class Damaged(IterableDataset):
             sample = damage(face, ["resolution"], rng, least=rng.uniform(13, 32) * side / 256)
         else:
             kinds = choose(rng, how)
-            if how != "clean" and "missing" not in kinds and rng.random() < MISSING:
-                kinds.append("missing")  # the mask has most to learn
+            more = "other" in self.mixture and rng.random() < MISSING
+            if more and how != "clean" and "missing" not in kinds:
+                kinds.append("missing")
             sample = damage(face, kinds, rng, least=least)
         if how in ("other", "far"):
             sample.present = dict.fromkeys(KINDS, np.nan)
-            sample.mask = np.zeros((CELLS, CELLS), bool)
+            sample.mask = np.zeros((MASK, MASK), bool)
             sample.shot = sample.grain = np.nan
-        return unpack(sample, float(how not in ("other", "far")), signs)
-
-
-class Spoilt(IterableDataset):
-    """Endless parts of faces from which something is missing, for the mask alone: (4, 3, PART,
-    PART) uint8 of one face, and their masks."""
-
-    def __init__(self, faces: Faces, seed: int):
-        self.faces, self.seed = faces, seed
-
-    def __iter__(self):
-        cv2.setNumThreads(0)
-        rng = np.random.default_rng([self.seed, int(time.time())])
-        while True:
-            face = vary(self.faces.take(256, True, rng)[0], rng)
-            kinds = choose(rng, "mixed") if rng.random() < 0.5 else []
-            if "missing" not in kinds and rng.random() < 0.9:
-                kinds.append("missing")
-            sample = damage(face, kinds, rng)
-            yield parts_of(sample, rng)
-
-
-def parts_of(sample: Sample, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Four parts: two around something missing, if anything is, and two anywhere."""
-    spots = np.argwhere(sample.mask)
-    last = sample.mask.shape[0] - PART
-    pictures, masks = [], []
-    for index in range(4):
-        corner = rng.integers(0, last + 1, 2)
-        if index < 2 and len(spots):
-            around = spots[rng.integers(len(spots))] - rng.integers(0, PART, 2)
-            corner = around.clip(0, last)
-        y, x = (int(edge) for edge in corner)
-        pictures.append(sample.picture[y : y + PART, x : x + PART])
-        masks.append(sample.mask[y : y + PART, x : x + PART])
-    seen = np.stack(pictures).transpose(0, 3, 1, 2).copy()
-    return torch.from_numpy(seen), torch.from_numpy(np.stack(masks))
+        return sample, how
