@@ -47,10 +47,11 @@ HEAD = """# Degradation
 Validation people of the data folder (licence class A), {clean} clean faces, {single} with one
 damage and {mixed} with two or more at once ({side} px crops), damaged by `training/mixture.py`;
 half of the strengths lie in ranges that training left out (`GAP`). What a later damage hides beyond
-measuring (`present` is NaN there) is not counted. Errors are over the faces that have the damage,
-told or not. Classical methods (`benchmarks/estimators.py`) are fitted by a cubic to training
-people. AUC: area under the ROC curve of one kind against all faces without it, ECE: expected
-calibration error in ten bins. Written by `python -m kintsugi.benchmarks.degradation`.
+measuring (`present` is NaN there) is not counted, and what is missing is what is covered by at
+least 30 % in the end, half transparent scratches too. Errors are over the faces that have the
+damage, told or not. Classical methods (`benchmarks/estimators.py`) are fitted by a cubic to
+training people. AUC: area under the ROC curve of one kind against all faces without it, ECE:
+expected calibration error in ten bins. Written by `python -m kintsugi.benchmarks.degradation`.
 """
 
 
