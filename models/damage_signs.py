@@ -92,7 +92,8 @@ def _percentiles(values: Tensor) -> Tensor:
     """(N, C, M) to (N, C * len(SHARES))."""
     count = values.shape[-1]
     places = [min(count - 1, int(share * count)) for share in SHARES]
-    return _sorted(values)[..., places].flatten(1)
+    values = _sorted(values)
+    return torch.stack([values[..., place] for place in places], -1).flatten(1)
 
 
 class DamageSigns(nn.Module):
@@ -148,7 +149,8 @@ class DamageSigns(nn.Module):
         count = order.shape[1] // LIGHTS
         order = order[:, None, : count * LIGHTS].expand(-1, 3, -1)
         fine = bands[:, -4:-1].gather(2, order).view(len(light), 3, LIGHTS, count)
-        floors = _sorted(fine)[..., [count // 8, count // 3]]
+        fine = _sorted(fine)
+        floors = torch.stack([fine[..., count // 8], fine[..., count // 3]], -1)
         brightness = cells[:, 0].gather(1, order[:, 0]).view(-1, LIGHTS, count).mean(2) / 256
         return [*means, _log(_percentiles(bands)), _log(floors.flatten(1)), brightness]
 

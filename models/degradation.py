@@ -89,7 +89,7 @@ def view(image: Tensor) -> Tensor:
         image = halve(image)
     elif image.shape[-1] != SIDE:
         image = F.interpolate(image, (SIDE, SIDE), mode="area")
-    return image * 2 - 1
+    return (image * 2).sub_(1)
 
 
 class Degradation(nn.Module):
@@ -156,8 +156,13 @@ def _construct(state: StateDict) -> Degradation:
 
 
 def _widen(state: StateDict) -> StateDict:
-    """The file stores half precision to be small; the network runs in single."""
-    return {name: value.float() for name, value in state.items()}
+    """The file stores half precision to be small; the network runs in single, and its
+    convolutions with the channels last."""
+    last = {True: torch.channels_last, False: torch.contiguous_format}
+    return {
+        name: value.float().contiguous(memory_format=last[value.ndim == 4])
+        for name, value in state.items()
+    }
 
 
 ARCHITECTURE = Architecture(
