@@ -87,7 +87,7 @@ THRESHOLDS = {
     "missing": 0.65,
     "fading": 0.79,
     "cast": 0.8,
-    "grey": 0.6,
+    "grey": 0.75,
     "underexposure": 0.59,
     "overexposure": 0.81,
 }
