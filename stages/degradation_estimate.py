@@ -76,7 +76,7 @@ UNITS = {
 #: kept out of training, so that few clean faces have any finding
 #: (training/degradation_calibration.py). Four are set by hand below what that prints (noise 0.9,
 #: missing 0.83, cast 0.93, grey 0.99): single people decide there, drawn again and again, one in
-#: falling snow, one in blue light, and three whose photographs are brown or all but grey themselves.
+#: falling snow, one in blue light, and three whose photographs are brown or nearly grey themselves.
 THRESHOLDS = {
     "blur": 0.51,
     "motion": 0.51,
