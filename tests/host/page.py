@@ -123,12 +123,16 @@ class Page:
         self.tab.wait_for_timeout(300)
         return error
 
-    def until(self, read, wanted=True, seconds: float = 30) -> None:
-        """Wait until `read()` is `wanted`: pictures load and the page draws after it was told."""
+    def until(self, read, wanted=True, seconds: float = 30) -> bool:
+        """True once `read()` is `wanted`: pictures load and the page draws after it was told.
+
+        Raises AssertionError with what was read last if it does not become so.
+        """
         end = time.monotonic() + seconds
         while (seen := read()) != wanted and time.monotonic() < end:
             self.tab.wait_for_timeout(50)
         assert seen == wanted
+        return True
 
     def look_at(self, kind: str, scale: float = 1.0) -> None:
         """Move the canvas so that the node of a class stands at the top left."""

@@ -98,54 +98,54 @@ def compare_of(page, kind: str):
 def test_a_person_picks_faces_runs_compares_and_reloads(page):
     page.load(example("restore_photo", "group.png"))
     page.look_at(FACES)
-    page.until(lambda: "Run the workflow" in line(page))
+    assert page.until(lambda: "Run the workflow" in line(page))
     assert page.run() == ""
     page.look_at(FACES)
-    page.until(lambda: checked(page), ["true"] * 3)
+    assert page.until(lambda: checked(page), ["true"] * 3)
     page.shot("1_found")
 
     page.tab.mouse.click(*page.middle("[data-index='1'] rect"))
-    page.until(lambda: checked(page), ["true", "false", "true"])
+    assert page.until(lambda: checked(page), ["true", "false", "true"])
     choice = json.loads(page.value(FACES, "chosen"))
     assert list(choice) == ["0"] and len(choice["0"]["without"]) == 1
     page.tab.mouse.move(5, 500)
-    page.until(lambda: "Run to apply" in line(page))
+    assert page.until(lambda: "Run to apply" in line(page))
 
     assert page.run() == ""
     page.look_at(FACES)
-    page.until(lambda: checked(page), ["true", "false", "true"])
-    page.until(lambda: "Run to apply" not in line(page))
+    assert page.until(lambda: checked(page), ["true", "false", "true"])
+    assert page.until(lambda: "Run to apply" not in line(page))
     page.shot("2_chosen")
 
     page.look_at("KintsugiRestore")
     restored = compare_of(page, "KintsugiRestore")
-    page.until(lambda: restored.locator(".kintsugi-count").inner_text().endswith("1/2"))
-    page.until(lambda: "restored" in restored.locator(".kintsugi-line").inner_text())
+    assert page.until(lambda: restored.locator(".kintsugi-count").inner_text().endswith("1/2"))
+    assert page.until(lambda: "restored" in restored.locator(".kintsugi-line").inner_text())
     handle = restored.locator(".kintsugi-handle")
     stage = restored.locator(".kintsugi-stage").bounding_box()
     page.tab.mouse.move(stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2)
     page.tab.mouse.down()
     page.tab.mouse.move(stage["x"] + stage["width"] / 5, stage["y"] + stage["height"] / 2, steps=4)
     page.tab.mouse.up()
-    page.until(lambda: abs(int(handle.get_attribute("aria-valuenow")) - 20) <= 2)
+    assert page.until(lambda: abs(int(handle.get_attribute("aria-valuenow")) - 20) <= 2)
     page.tab.keyboard.press("ArrowRight")
-    page.until(lambda: abs(int(handle.get_attribute("aria-valuenow")) - 22) <= 2)
+    assert page.until(lambda: abs(int(handle.get_attribute("aria-valuenow")) - 22) <= 2)
     page.shot("3_slider")
     page.tab.keyboard.press("PageDown")
-    page.until(lambda: restored.locator(".kintsugi-count").inner_text().endswith("2/2"))
+    assert page.until(lambda: restored.locator(".kintsugi-count").inner_text().endswith("2/2"))
     page.tab.keyboard.press("z")
     after = restored.locator(".kintsugi-after")
-    page.until(lambda: after.evaluate("image => image.naturalWidth > 0"))
-    page.until(lambda: after.evaluate("image => image.clientWidth === image.naturalWidth"))
+    assert page.until(lambda: after.evaluate("image => image.naturalWidth > 0"))
+    assert page.until(lambda: after.evaluate("image => image.clientWidth === image.naturalWidth"))
     page.shot("4_zoomed")
 
     page.reload()
     page.tab.wait_for_selector(".kintsugi-face", state="attached")
     page.look_at(FACES)
     assert json.loads(page.value(FACES, "chosen")) == choice
-    page.until(lambda: checked(page), ["true", "false", "true"])
+    assert page.until(lambda: checked(page), ["true", "false", "true"])
     picture = page.tab.locator(".kintsugi-faces img")
-    page.until(lambda: picture.evaluate("image => image.naturalWidth > 0"))
+    assert page.until(lambda: picture.evaluate("image => image.naturalWidth > 0"))
     page.shot("5_reloaded")
 
 
@@ -167,7 +167,7 @@ def test_the_template_browser_opens_a_workflow_that_runs(page):
     )
     assert page.run() == ""
     page.tab.wait_for_selector(".kintsugi-face", state="attached")
-    page.until(faces(page).count, 3)
+    assert page.until(faces(page).count, 3)
 
 
 def test_the_prompt_carries_the_choice_and_none_of_the_widgets(page):
@@ -184,15 +184,15 @@ def test_faces_are_picked_from_the_keyboard(page):
     assert page.run() == ""
     page.look_at(FACES)
     page.tab.locator("[data-index='0']").focus()
-    page.until(lambda: "face 0" in line(page))
+    assert page.until(lambda: "face 0" in line(page))
     page.tab.keyboard.press("ArrowRight")
     page.tab.keyboard.press(" ")
-    page.until(lambda: checked(page), ["true", "false", "true"])
+    assert page.until(lambda: checked(page), ["true", "false", "true"])
     page.tab.keyboard.press("n")
-    page.until(lambda: checked(page), ["false"] * 3)
+    assert page.until(lambda: checked(page), ["false"] * 3)
     page.tab.keyboard.press("End")
     page.tab.keyboard.press("Enter")
-    page.until(lambda: checked(page), ["false", "false", "true"])
+    assert page.until(lambda: checked(page), ["false", "false", "true"])
     page.tab.keyboard.press("a")
     assert page.value(FACES, "chosen") == ""
     page.tab.keyboard.press("d")
@@ -212,20 +212,20 @@ def test_faces_are_picked_and_the_slider_moved_by_touch(page):
     assert page.run() == ""
     page.look_at(FACES)
     page.tab.touchscreen.tap(*page.middle("[data-index='1'] rect"))
-    page.until(lambda: checked(page), ["true", "false", "true"])
+    assert page.until(lambda: checked(page), ["true", "false", "true"])
     page.look_at("KintsugiRestore")
     restored = compare_of(page, "KintsugiRestore")
     stage = restored.locator(".kintsugi-stage").bounding_box()
     page.tab.touchscreen.tap(stage["x"] + 0.75 * stage["width"], stage["y"] + 0.5 * stage["height"])
     handle = restored.locator(".kintsugi-handle")
-    page.until(lambda: abs(int(handle.get_attribute("aria-valuenow")) - 75) <= 2)
+    assert page.until(lambda: abs(int(handle.get_attribute("aria-valuenow")) - 75) <= 2)
 
 
 def test_a_missed_face_is_drawn(page):
     page.load(example("restore_photo", "no_face.png"))
     assert page.run() == ""
     page.look_at(FACES)
-    page.until(lambda: "No face was found" in line(page))
+    assert page.until(lambda: "No face was found" in line(page))
     place = page.picture()
     corner = place["left"] + 0.3 * place["width"], place["top"] + 0.3 * place["height"]
     page.tab.mouse.move(*corner)
@@ -238,8 +238,8 @@ def test_a_missed_face_is_drawn(page):
     assert box == pytest.approx([0.3, 0.3, 0.6, 0.7], abs=0.02)
     assert page.run() == ""
     page.look_at(FACES)
-    page.until(lambda: checked(page), ["true"])
-    page.until(lambda: "Run to apply" not in line(page))
+    assert page.until(lambda: checked(page), ["true"])
+    assert page.until(lambda: "Run to apply" not in line(page))
     page.shot("7_drawn")
     page.tab.mouse.click(*page.middle(".kintsugi-drawn rect"))
     assert page.value(FACES, "chosen") == ""
@@ -266,12 +266,14 @@ def test_a_crowd_of_two_hundred_stays_usable(page):
         {"kintsugi_faces": [{"version": 1, "pictures": [picture] * 2, "left_out": 3}]},
     )
     page.look_at(FACES)
-    page.until(faces(page).count, 200)
-    page.until(lambda: "7 more" in line(page) and "3 more pictures" in line(page))
+    assert page.until(faces(page).count, 200)
+    assert page.until(lambda: "7 more" in line(page) and "3 more pictures" in line(page))
     page.tab.mouse.click(*page.middle("[data-index='137'] rect"))
-    page.until(lambda: [n for n, taken in enumerate(checked(page)) if taken == "false"], [137])
+    assert page.until(
+        lambda: [n for n, taken in enumerate(checked(page)) if taken == "false"], [137]
+    )
     page.tab.get_by_label("Next picture").first.click()
-    page.until(lambda: checked(page).count("false"), 0)
+    assert page.until(lambda: checked(page).count("false"), 0)
     page.shot("8_crowd")
 
 
@@ -285,10 +287,10 @@ def test_a_result_of_another_version_says_what_to_do(page):
         }"""
     )
     page.look_at(FACES)
-    page.until(lambda: "another version" in line(page))
+    assert page.until(lambda: "another version" in line(page))
     page.look_at("KintsugiRestore")
     restored = compare_of(page, "KintsugiRestore")
-    page.until(lambda: "another version" in restored.locator(".kintsugi-line").inner_text())
+    assert page.until(lambda: "another version" in restored.locator(".kintsugi-line").inner_text())
 
 
 def test_the_models_are_listed_and_licences_refused(page):
@@ -302,17 +304,17 @@ def test_the_models_are_listed_and_licences_refused(page):
     )
     models = page.tab.locator("[data-test=models]")
     about = models.locator(".kintsugi-about").first
-    page.until(lambda: "comes with the pack" in about.inner_text())
+    assert page.until(lambda: "comes with the pack" in about.inner_text())
     models.get_by_label("All models").first.click()
     options = models.locator("[role=option]")
-    page.until(lambda: options.count() > 5)
+    assert page.until(lambda: options.count() > 5)
     texts = options.all_inner_texts()
     (gfpgan,) = [text for text in texts if "GFPGAN v1.4" in text]
     assert "fetched on first use, 349 MB" in gfpgan and "licence unclear" in gfpgan
     page.shot("9_models")
     options.filter(has_text="GFPGAN v1.4").click()
     assert page.value("KintsugiRestore", "model") == "gfpgan-1.4"
-    page.until(lambda: "349 MB" in about.inner_text())
+    assert page.until(lambda: "349 MB" in about.inner_text())
     page.tab.evaluate(
         """() => {
           const node = app.graph.nodes.find((n) => n.comfyClass === "KintsugiRestore");
@@ -321,7 +323,7 @@ def test_the_models_are_listed_and_licences_refused(page):
           widget.callback?.(true);
         }"""
     )
-    page.until(lambda: "not cleared for commercial use" in about.inner_text())
+    assert page.until(lambda: "not cleared for commercial use" in about.inner_text())
     models.get_by_label("All models").first.click()
     refused = models.locator("[role=option][aria-disabled=true]")
     assert "GFPGAN v1.4" in "".join(refused.all_inner_texts())
@@ -344,15 +346,15 @@ def test_a_download_shows_its_progress_and_a_failed_one_the_remedy(page):
     page.look_at("KintsugiRestore")
     models = page.tab.locator("[data-test=models]")
     bar = models.locator("[role=progressbar]")
-    page.until(lambda: bar.get_attribute("aria-valuenow"), "25")
-    page.until(lambda: "87 MB / 348 MB" in models.inner_text())
+    assert page.until(lambda: bar.get_attribute("aria-valuenow"), "25")
+    assert page.until(lambda: "87 MB / 348 MB" in models.inner_text())
     page.shot("11_download")
     assert "HF_HUB_OFFLINE" in page.run()
     page.tab.keyboard.press("Escape")
     trouble = models.locator("[role=alert]")
     trouble.wait_for(state="visible")
-    page.until(lambda: "HF_HUB_OFFLINE is set" in trouble.inner_text())
-    page.until(lambda: "put it into" in trouble.inner_text())
+    assert page.until(lambda: "HF_HUB_OFFLINE is set" in trouble.inner_text())
+    assert page.until(lambda: "put it into" in trouble.inner_text())
     assert trouble.locator("a").first.get_attribute("href").startswith("https://")
     bar.wait_for(state="hidden")
     page.shot("12_failed")
@@ -412,9 +414,9 @@ def test_a_lost_preview_and_a_silent_server_say_so(page):
     )
     page.look_at(FACES)
     about = page.tab.locator(".kintsugi-about").first
-    page.until(lambda: "does not answer" in about.inner_text())
+    assert page.until(lambda: "does not answer" in about.inner_text())
     page.tab.mouse.click(*page.middle("[data-index='0'] rect"))
-    page.until(lambda: checked(page), ["false"])
+    assert page.until(lambda: checked(page), ["false"])
     page.shot("13_gone")
     page.tab.unroute(models)
     # The browser itself reports what the test broke; it names the files, not ours.
@@ -440,7 +442,7 @@ def test_it_works_in_app_mode(page):
     page.shot("14_app")
     page.tab.locator(".kintsugi-marks").wait_for(state="visible")
     page.tab.mouse.click(*page.middle("[data-index='2'] rect"))
-    page.until(lambda: checked(page), ["true", "true", "false"])
+    assert page.until(lambda: checked(page), ["true", "true", "false"])
     assert "without" in page.value(FACES, "chosen")
     assert page.run() == ""
     page.tab.wait_for_function(
