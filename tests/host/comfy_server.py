@@ -27,6 +27,20 @@ def why_not() -> str | None:
     return None
 
 
+#: Inputs of a FaceDetect that looks at the node "load", the face furthest left first.
+DETECT = {
+    "image": ["load", 0],
+    "detector": "auto",
+    "confidence": 0.5,
+    "min_size": 0,
+    "max_size": 0,
+    "count": 0,
+    "order": "left to right",
+    "selection": "",
+    "if_no_face": "pass through",
+}
+
+
 class PromptError(RuntimeError):
     """ComfyUI refused a prompt, or a node raised; `details` is what it said."""
 

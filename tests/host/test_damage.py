@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from comfy_server import DETECT
 from pictures import as_saved, damaged_portrait, loaded, no_face, pixels
 
 from kintsugi.stages.advice import advise
@@ -29,17 +30,7 @@ def prompt(picture: str) -> dict:
     def saved(source: str, output: int) -> dict:
         return {"class_type": "PreviewImage", "inputs": {"images": [source, output]}}
 
-    detection = {
-        "image": ["load", 0],
-        "detector": "auto",
-        "confidence": 0.5,
-        "min_size": 0,
-        "max_size": 0,
-        "count": 0,
-        "order": "largest",
-        "selection": "",
-        "if_no_face": "pass through",
-    }
+    detection = {**DETECT, "order": "largest"}
     alignment = {
         "image": ["load", 0],
         "faces": ["detect", 0],

@@ -5,21 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from comfy_server import PromptError
+from comfy_server import DETECT, PromptError
 from pictures import group
 from PIL import Image
-
-DETECT = {
-    "image": ["load", 0],
-    "detector": "auto",
-    "confidence": 0.5,
-    "min_size": 0,
-    "max_size": 0,
-    "count": 0,
-    "order": "left to right",
-    "selection": "",
-    "if_no_face": "pass through",
-}
 
 
 @pytest.fixture(scope="module")
