@@ -9,6 +9,8 @@ Three tests, each a probability; a face is as sure as the least sure test that m
 - `references`: the same to other photos of the person, where the result is sharp enough to judge by
   and the original is not, and where the original was recognised and the result no longer is.
 
+What was found missing from an original shows nobody: there, the result is compared with itself.
+
 Limits: a result that keeps the large forms of an unreadable original and makes up the detail of
 somebody else passes without references. Nobody can tell it then; `invented` shows how much of it is
 made up. Embedders know some groups of people less well than others: benchmarks/results/identity.md.
@@ -34,6 +36,7 @@ from .guard_report import action as told
 from .guard_report import marked, report
 from .host import Host
 from .invented import Invented, invented, parser_on_disk
+from .rebuild import found_holes
 from .references import Recogniser, References, gather
 
 #: What may be done with a face below the threshold.
@@ -141,14 +144,15 @@ def guard(
             "", empty, (), 0, "\n".join(["no faces: nothing to guard", *notes]), faces,
         )  # fmt: skip
     original = _at_size(before, size)
-    recogniser, vectors = _recogniser(embedder, original, commercial_only, host, notes)
+    shown = _but_for_holes(original, after, faces)
+    recogniser, vectors = _recogniser(embedder, shown, commercial_only, host, notes)
     kept = References(torch.zeros(0, vectors.shape[1]))
     if references is not None and recogniser:
         kept = gather(references, vectors, recogniser, host)
         notes += kept.notes
     elif references is not None:
         notes.append("the references need an embedder and are not looked at")
-    judge = Judge(original, vectors, recogniser, kept)
+    judge = Judge(shown, vectors, recogniser, kept)
     everyone = torch.arange(count)
     first = judge.look(everyone, after)
     made_up = invented(original, after)
@@ -229,6 +233,16 @@ def _at_size(crops: Tensor, size: int) -> Tensor:
     if crops.shape[1] == size:
         return crops
     return scale(crops.permute(0, 3, 1, 2), size).clamp(0, 1).permute(0, 2, 3, 1).contiguous()
+
+
+def _but_for_holes(original: Tensor, after: Tensor, faces: Faces | None) -> Tensor:
+    """The originals with what was found missing as it is in the results: a scratch is nobody's
+    likeness, so it neither counts against a result nor comes back with the original."""
+    known = [face.degradation for face in faces or ()]
+    if all(one is None for one in known):
+        return original
+    holes = found_holes(known, after.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return torch.where(holes > 0, after, original) if holes.any() else original
 
 
 def _recogniser(

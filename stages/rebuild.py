@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +14,9 @@ from . import detail, pixels
 from .colour import luma
 from .host import Host
 from .passes import in_passes
+
+if TYPE_CHECKING:
+    from .degradation_estimate import Degradation
 
 #: Side to which a crop is reduced to compare its coarse structure with the input's, see `_anchor`.
 _COARSE = 32
@@ -74,6 +80,20 @@ def as_holes(missing: Tensor, crops: Tensor) -> Tensor:
         raise ValueError(f"{mask.shape[0]} masks of missing regions for {count} crops")
     mask = F.interpolate(mask, size=(size, size), mode="nearest-exact")
     return (mask > 0.5).to(crops).expand(count, -1, -1, -1)
+
+
+def found_holes(degradations: Sequence[Degradation | None], crops: Tensor) -> Tensor:
+    """What findings say is missing from crops (N, 3, S, S), as `as_holes` has it; scratches are
+    thin, so the map is widened by one of its cells to hold all of them."""
+    maps = [
+        one.missing if one is not None and one.finding("missing").present else None
+        for one in degradations
+    ]
+    known = next((one for one in maps if one is not None), None)
+    if known is None:
+        return torch.zeros_like(crops[:, :1])
+    found = torch.stack([torch.zeros_like(known) if one is None else one for one in maps])
+    return as_holes(F.max_pool2d(found[:, None], 3, 1, 1), crops)
 
 
 def _controls(

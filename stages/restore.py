@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..models import zoo
@@ -19,7 +18,7 @@ from .faces import Faces
 from .fill import fill
 from .findings_text import names, sentence
 from .host import Host
-from .rebuild import RestoreError, anchored, as_holes, rebuild
+from .rebuild import RestoreError, anchored, as_holes, found_holes, rebuild
 from .strategy import Plan
 
 __all__ = ["KINDS", "RestoreError", "Restored", "choose", "restore"]
@@ -206,11 +205,7 @@ def _decide(
             reason = f"{plan.reason}; filled where masked"
             way = stock.inpainter or ""
             plans[index] = replace(plan, inpainter=way, fill=not way, reason=reason)
-    # Scratches are thin: their map is widened by one of its cells to hold all of them.
-    found = torch.stack([one.missing for one in degradations])[:, None]
-    found = as_holes(F.max_pool2d(found, 3, 1, 1), full)
-    present = torch.tensor([one.finding("missing").present for one in degradations])
-    found = found * present.to(full).view(-1, 1, 1, 1)
+    found = found_holes(degradations, full)
     return plans, found if holes is None else torch.maximum(found, holes)
 
 

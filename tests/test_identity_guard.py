@@ -192,6 +192,29 @@ def severe(face):
     return replace(face, degradation=Degradation(findings, 0.9, *blank, face=1.0))
 
 
+def scratched(face, mask):
+    """The face with the finding that it is missing where `mask` (256, 256) is 1."""
+    findings = [Finding(kind, 0.1, float(kind == "missing"), 0.5) for kind in KINDS]
+    degradation = Degradation(tuple(findings), 0.5, torch.zeros(32, 32), mask, face=1.0)
+    return replace(face, degradation=degradation)
+
+
+def test_a_scratch_is_nobodys_likeness():
+    bar = torch.zeros(SIZE, SIZE)
+    bar[:, 100:130] = 1
+    before = torch.where(bar[..., None] > 0, torch.ones(3), SOFT)
+    unknown = guarded(before, PEOPLE, action="report")
+    assert (unknown.probability_before < 0.5).any(), "the bar hides who it is"
+    faces = place(300, 300, [(150, 150, 200, 0)] * 4)
+    faces = faces.with_faces([scratched(face, bar) for face in faces])
+    result = guarded(before, PEOPLE, faces=faces)
+    assert torch.equal(result.crops, PEOPLE), "a mended face is kept"
+    stranger = guarded(before, STRANGERS, faces=faces)
+    mixed = [i for i in range(4) if 0 < stranger.returned[i] < 1]
+    inner = stranger.crops[mixed][:, :, 105:125]
+    assert mixed and torch.allclose(inner, STRANGERS[mixed][:, :, 105:125], atol=0.02)
+
+
 def test_findings_say_how_far_an_original_can_be_trusted():
     faces = place(300, 300, [(150, 150, 200, 0)] * 4)
     faces = faces.with_faces([severe(face) for face in faces])
