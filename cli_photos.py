@@ -19,6 +19,7 @@ from .stages.blend import blend
 from .stages.face_detect import detect
 from .stages.face_order import ORDERS, parse_selection
 from .stages.files import PictureError, save
+from .stages.fill import missing
 from .stages.finders import choose as choose_detector
 from .stages.host import Host
 from .stages.identity_guard import guard
@@ -133,7 +134,18 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
         going = [row for row, source in enumerate(guarded.source) if source >= 0]
         mended, after = mended.with_faces(mended[row] for row in going), after[going]
     notes: list[str] = []
-    result, mask = blend(image, after, mended, colour=args.colour, notes=notes, host=host)
+    # Scratches and holes that were filled in a crop do not end where its face does.
+    holes = missing(mended)
+    result, mask = blend(
+        image,
+        after,
+        mended,
+        colour=args.colour,
+        damage=holes if bool(holes.any()) else None,
+        seed=args.seed,
+        notes=notes,
+        host=host,
+    )
     lap("blend")
     return Mended(result, mask, faces, restored, seconds, guarded, tuple(notes))
 
