@@ -163,13 +163,12 @@ def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
     deep_bits = 16 in _bits(image, data)
     if image.format == "TIFF" and 1 in image.tag_v2.get(338, ()):
         raise PictureError("has its alpha multiplied in; save it with plain (unassociated) alpha")
+    if image.format == "TIFF" and 2 in image.tag_v2.get(339, ()):
+        raise PictureError("has signed values; save it as unsigned 8 or 16 bit")
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N") or (image.mode == "I" and deep_bits):
         if image.format == "TIFF" and image.tag_v2.get(262) == 0:
             raise PictureError("is a 16-bit TIFF in which 0 is white; save it with 0 as black")
-        values = np.asarray(image)
-        if image.format == "TIFF" and 2 in image.tag_v2.get(339, ()):
-            raise PictureError("has signed values; save it as unsigned 8 or 16 bit")
-        return values.astype(np.uint16)[..., None]
+        return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode in ("1", "P", "PA", "L", "RGB") and image.has_transparency_data:
         grey = image.mode in ("1", "L")
         if deep_bits:
@@ -194,7 +193,9 @@ def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
     try:
         return deep.decode(data, codec, narrow)
     except deep.DeepError as error:
-        raise PictureError(f"{error}; save it as an uncompressed TIFF or a PNG") from error
+        raise PictureError(
+            f"{error}; save it as a PNG, or as a TIFF without compression, its channels interleaved"
+        ) from error
 
 
 def _bits(image: Image.Image, data: bytes) -> tuple[int, ...]:

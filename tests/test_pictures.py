@@ -178,6 +178,28 @@ def test_a_deep_tiff_is_exact_or_refused(tmp_path, rng, options):
         assert np.array_equal(found, source)
 
 
+def test_a_big_tiff_is_written_as_a_plain_one(tmp_path, rng):
+    source = noise(rng, 3)
+    options = {"bigtiff": True, "photometric": "rgb", "description": "the family, 1931"}
+    tifffile.imwrite(tmp_path / "in.tif", source, **options)
+    photo = pictures.read(tmp_path / "in.tif")
+    pictures.write(tmp_path / "out.tif", photo, photo.tensor(), torch.zeros(1, HEIGHT, WIDTH))
+    assert np.array_equal(look(tmp_path / "out.tif"), source)
+    with tifffile.TiffFile(tmp_path / "out.tif") as out:
+        assert out.pages[0].description == "the family, 1931"
+
+
+def test_layers_of_the_old_picture_are_left_behind(tmp_path, rng):
+    # Photoshop shows the layers of tag 37724 and not the picture beside them.
+    layers = [(37724, "B", 8, b"8BIMLayr", True), (315, "s", 4, "Ann", True)]
+    tifffile.imwrite(tmp_path / "in.tif", noise(rng, 3), photometric="rgb", extratags=layers)
+    photo = pictures.read(tmp_path / "in.tif")
+    pictures.write(tmp_path / "out.tif", photo, photo.tensor(), mask())
+    with tifffile.TiffFile(tmp_path / "out.tif") as out:
+        assert out.pages[0].tags[315].value == "Ann"
+        assert 37724 not in out.pages[0].tags
+
+
 def test_palettes_and_single_bits_are_expanded(tmp_path, rng):
     colours = Image.fromarray(noise(rng, 3)).quantize(16)
     colours.save(tmp_path / "palette.png")
@@ -373,6 +395,9 @@ def bad_files(folder, rng):
     yield "float.tif", (folder / "float.tif").read_bytes(), "no exact RGB form"
     tifffile.imwrite(folder / "float3.tif", rng.random((20, 30, 3), np.float32), photometric="rgb")
     yield "float3.tif", (folder / "float3.tif").read_bytes(), "8 or 16 bits"
+    for name, dtype in (("signed8.tif", np.int8), ("signed16.tif", np.int16)):
+        tifffile.imwrite(folder / name, noise(rng, 1, dtype)[..., 0])
+        yield name, (folder / name).read_bytes(), "signed values"
     frames = [Image.fromarray(noise(rng, 3)) for _ in range(3)]
     frames[0].save(folder / "moving.webp", save_all=True, append_images=frames[1:])
     yield "moving.webp", (folder / "moving.webp").read_bytes(), "holds 3 pictures"
