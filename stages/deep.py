@@ -31,7 +31,7 @@ _STRUCTURE = frozenset(
     [*range(254, 260), 262, 263, 264, 265, 266, *range(273, 282), 284, *range(288, 294), 297, 301]
     + [317, *range(320, 331), 332, *range(336, 343), *range(347, 352), *range(512, 522)]
     + [529, 530, 531, 532, 34675]
-    + [37724, 50255]  # Photoshop's layers: they show the old picture
+    + [37724]  # Photoshop's layers: they show the old picture
 )
 
 _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}
