@@ -35,6 +35,9 @@ MAX_PIXELS = 150_000_000
 #: Worst steps of a JPEG table that a restored face is written with (quality 92 of Annex K.1 / 4).
 _JPEG_STEP = 8
 
+#: How a format is written into which another one turns.
+_UNTOLD = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
+
 #: Colour type of a PNG that is grey with alpha.
 _PNG_GREY_ALPHA = 4
 
@@ -269,7 +272,7 @@ def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:
     if kind == "TIFF":
         return deep.encode_tiff(pixels, photo.exif, photo.icc, photo.dpi, photo.xmp)
     same = kind == photo.format
-    options = dict(photo.encoding) if same else {"JPEG": {"quality": 95}}.get(kind, {})
+    options = dict(photo.encoding if same else _UNTOLD.get(kind, {}))
     blocks = {"exif": photo.exif, "icc_profile": photo.icc, "xmp": photo.xmp, "dpi": photo.dpi}
     if same and photo.segments:
         blocks = {"dpi": photo.dpi if kind == "JPEG" else None}
@@ -285,7 +288,7 @@ def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:
     height, width = pixels.shape[:2]
     picture = Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).tobytes())
     if kind == "WEBP":
-        options = {"lossless": True} | options | {"exact": True}
+        options["exact"] = True
     picture.save(file, kind, **options)
     splice = {"JPEG": containers.with_jpeg_metadata, "PNG": containers.with_png_metadata}.get(kind)
     if kind == "PNG" and not same and packet:

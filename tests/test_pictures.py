@@ -200,6 +200,19 @@ def test_layers_of_the_old_picture_are_left_behind(tmp_path, rng):
         assert 37724 not in out.pages[0].tags
 
 
+def test_a_lossy_webp_stays_lossy_and_a_lossless_one_lossless(tmp_path):
+    portrait = samples.portraits()["collins"]
+    for name, options in (("lossy", {"quality": 80}), ("lossless", {"lossless": True})):
+        portrait.save(tmp_path / f"{name}.webp", **options)
+        photo = pictures.read(tmp_path / f"{name}.webp")
+        pictures.write(
+            tmp_path / f"{name}-out.webp", photo, photo.tensor(), torch.zeros(1, 512, 512)
+        )
+        data = (tmp_path / f"{name}-out.webp").read_bytes()
+        assert containers.lossless_webp(data) == (name == "lossless")
+        assert psnr(pictures.read(tmp_path / f"{name}-out.webp").pixels, photo.pixels) > 40
+
+
 def test_palettes_and_single_bits_are_expanded(tmp_path, rng):
     colours = Image.fromarray(noise(rng, 3)).quantize(16)
     colours.save(tmp_path / "palette.png")
