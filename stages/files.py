@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+#: Letters of a name that its partial file repeats: with them all it could become too long.
+_SHOWN = 40
+
+#: What helps where neither space nor another folder does.
+_REMEDIES = {errno.ENAMETOOLONG: "choose a shorter name"}
 
 
 class PictureError(Exception):
@@ -16,7 +23,7 @@ def save(path: Path, data: bytes) -> None:
     Raises:
         PictureError: the folder cannot be written, the disk is full.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name[:_SHOWN]}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
             file.write(data)
@@ -25,9 +32,8 @@ def save(path: Path, data: bytes) -> None:
         os.replace(part, path)
     except OSError as error:
         _discard(part)
-        raise PictureError(
-            f"{path}: cannot be written: {error.strerror}; free some space or choose another folder"
-        ) from error
+        remedy = _REMEDIES.get(error.errno, "free some space or choose another folder")
+        raise PictureError(f"{path}: cannot be written: {error.strerror}; {remedy}") from error
     except BaseException:
         _discard(part)
         raise

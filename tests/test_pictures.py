@@ -456,6 +456,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert (tmp_path / "photo.png").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_the_longest_name_can_be_written_and_a_longer_one_is_called_too_long(tmp_path, letter):
+    longest = letter * (251 // len(letter.encode())) + ".png"
+    save(tmp_path / longest, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == [longest]
+    with pytest.raises(PictureError, match="File name too long; choose a shorter name"):
+        save(tmp_path / f"{letter * 5}{longest}", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == [longest]
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     def stop(*_args):
         raise KeyboardInterrupt
