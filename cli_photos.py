@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -212,7 +213,7 @@ def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
     Raises:
         PictureError: the photo cannot be read or a file cannot be written.
     """
-    present = [path for path in job.files if path.exists()]
+    present = [path for path in job.files if os.path.exists(path)]
     if present and not args.overwrite:
         return Done(f"{job.source}: left alone, {present[0]} exists (--overwrite replaces it)")
     photo = pictures.read(job.source)
@@ -235,7 +236,8 @@ def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
         compare.write(job.compare, before, mended.image, mended.faces)
     if job.report:
         text = json.dumps(report(job, mended), indent=1, ensure_ascii=False)
-        save(job.report, (text + "\n").encode())
+        # A name that is no Unicode is told with escapes, which JSON reads back.
+        save(job.report, (text + "\n").encode("utf-8", "backslashreplace"))
     line = f"{mended.summary} -> {job.result}"
     if not len(mended.faces):
         line = "no face found, copied unchanged (try a lower --confidence)"

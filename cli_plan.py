@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,27 +29,34 @@ class Job:
 def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
     """What to do, in order, and one line for each input that cannot be done."""
     output, complaints, found = args.output, [], []
-    single = len(args.inputs) == 1 and not args.inputs[0].is_dir()
-    to_file = single and output.suffix.lower() in pictures.FORMATS and not output.is_dir()
+    # os.path answers for loops of links and for names that are too long, pathlib raises.
+    single = len(args.inputs) == 1 and not os.path.isdir(args.inputs[0])
+    to_file = single and output.suffix.lower() in pictures.FORMATS and not os.path.isdir(output)
     for given in args.inputs:
-        if given.is_dir():
-            inside = _photos(given, output, args.recursive)
-            if not inside:
+        if os.path.isdir(given):
+            inside, locked = _photos(given, output, args.recursive)
+            complaints += locked
+            if not inside and not locked:
                 complaints.append(f"{given}: has no photo in it (JPEG, PNG, WebP, TIFF)")
             found += [(photo, output / photo.relative_to(given)) for photo in inside]
-        elif given.exists():
+        elif os.path.isfile(given):
             found.append((given, output if to_file else output / given.name))
+        elif os.path.exists(given):
+            complaints.append(f"{given}: is neither a file nor a folder; save it as a file first")
         else:
             complaints.append(f"{given}: there is no such file or folder")
-    found = list({photo.resolve(): (photo, result) for photo, result in found}.values())
-    jobs, inputs, taken = [], {photo.resolve() for photo, _ in found}, set()
+    found = list({os.path.realpath(photo): (photo, result) for photo, result in found}.values())
+    stems = Counter(result.with_suffix("") for _, result in found)
+    jobs, inputs, taken = [], {os.path.realpath(photo) for photo, _ in found}, set()
     for photo, result in found:
-        comparison = result.with_name(f"{result.stem}.compare{_sheet_ending(result)}")
-        report = result.with_name(f"{result.stem}.report.json")
+        # Of a.jpg and a.tif, each needs a report of its own.
+        name = result.stem if stems[result.with_suffix("")] == 1 else result.name
+        comparison = result.with_name(f"{name}.compare{_sheet_ending(result)}")
+        report = result.with_name(f"{name}.report.json")
         job = Job(
             photo, result, comparison if args.compare else None, report if args.report else None
         )
-        places = {path.resolve() for path in job.files}
+        places = {os.path.realpath(path) for path in job.files}
         if places & inputs or any(_same(path, photo) for path in job.files):
             complaints.append(f"{photo}: its result would replace an input; choose another -o")
         elif places & taken:
@@ -58,16 +67,28 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
     return jobs, complaints
 
 
-def _photos(folder: Path, output: Path, recursive: bool) -> list[Path]:
-    own = output.resolve()
+def _photos(folder: Path, output: Path, recursive: bool) -> tuple[list[Path], list[str]]:
+    """The photos in a folder, but for results of earlier runs; a line for each closed folder."""
+    own, locked, photos = Path(os.path.realpath(output)), [], []
+
+    def tell(error: OSError) -> None:
+        locked.append(f"{error.filename}: cannot be looked into: {error.strerror}; left out")
+
+    for where, folders, names in os.walk(folder, onerror=tell):
+        if not recursive:
+            folders.clear()
+        photos += [Path(where, name) for name in names]
     return sorted(
         path
-        for path in (folder.rglob("*") if recursive else folder.iterdir())
+        for path in photos
         if path.suffix.lower() in pictures.FORMATS
         and not path.name.startswith(".")
-        and path.is_file()
-        and (own == folder.resolve() or own not in path.resolve().parents)
-    )
+        and os.path.isfile(path)
+        and (
+            own == Path(os.path.realpath(folder))
+            or own not in Path(os.path.realpath(path)).parents
+        )
+    ), locked
 
 
 def _sheet_ending(result: Path) -> str:
@@ -75,4 +96,4 @@ def _sheet_ending(result: Path) -> str:
 
 
 def _same(path: Path, photo: Path) -> bool:
-    return path.exists() and path.samefile(photo)
+    return os.path.exists(path) and path.samefile(photo)

@@ -234,6 +234,57 @@ def test_two_inputs_with_one_result(tmp_path, stages, rng, capsys):
     assert names(tmp_path / "out") == ["x.png"]
 
 
+def test_photos_of_one_name_in_two_formats_have_reports_of_their_own(tmp_path, stages, rng):
+    for name in ("a.png", "a.TIF", "b.png"):
+        photo(tmp_path / "in" / name, rng)
+    assert run(tmp_path / "in", "-o", tmp_path / "out", "--report", "--compare") == 0
+    assert names(tmp_path / "out") == [
+        *("a.TIF", "a.TIF.compare.png", "a.TIF.report.json"),
+        *("a.png", "a.png.compare.png", "a.png.report.json"),
+        *("b.compare.png", "b.png", "b.report.json"),
+    ]
+
+
+def test_what_is_no_file_is_told_and_never_waited_for(tmp_path, stages, rng, capsys, monkeypatch):
+    photo(tmp_path / "in" / "good.png", rng)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    (tmp_path / "in" / "locked").mkdir()
+    scandir = os.scandir
+
+    def locked(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    odd = [tmp_path / name for name in ("pipe.png", "circle.png", "x" * 300)]
+    assert run(*odd, tmp_path / "in", "-r", "-o", tmp_path / "out") == 1
+    told = capsys.readouterr().err
+    assert "pipe.png: is neither a file nor a folder" in told
+    assert told.count("there is no such file or folder") == 2
+    assert "locked: cannot be looked into: Permission denied" in told
+    assert names(tmp_path / "out") == ["good.png"]
+
+
+@pytest.mark.parametrize("output", ["circle", "circle/deeper", "x" * 300])
+def test_a_place_that_cannot_be_is_told(tmp_path, stages, rng, capsys, output):
+    photo(tmp_path / "a.png", rng)
+    (tmp_path / "circle").symlink_to("circle")
+    assert run(tmp_path / "a.png", "-o", tmp_path / output) == 1
+    assert "its folder cannot be made" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_unicode(tmp_path, stages, rng):
+    source = tmp_path / "in" / os.fsdecode(b"caf\xe9.png")
+    photo(tmp_path / "a.png", rng)
+    source.parent.mkdir()
+    (tmp_path / "a.png").rename(source)
+    assert run(source, "-o", tmp_path / "out", "--report") == 0
+    (report,) = (tmp_path / "out").glob("*.json")
+    assert json.loads(report.read_text("utf-8"))["photo"] == source.name
+
+
 def test_no_face_copies_the_file(tmp_path, stages, capsys):
     Image.new("RGB", (80, 60), (90, 80, 70)).save(tmp_path / "a.jpg", quality=40)
     assert run(tmp_path / "a.jpg", "-o", tmp_path / "out", "--compare", "--report") == 0
