@@ -85,8 +85,7 @@ def _photos(folder: Path, output: Path, recursive: bool) -> tuple[list[Path], li
         and not path.name.startswith(".")
         and os.path.isfile(path)
         and (
-            own == Path(os.path.realpath(folder))
-            or own not in Path(os.path.realpath(path)).parents
+            own == Path(os.path.realpath(folder)) or own not in Path(os.path.realpath(path)).parents
         )
     ), locked
 
