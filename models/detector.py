@@ -187,7 +187,8 @@ def decode(raw: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
     middle = centres + cells[..., 1:3] * unit
     half = cells[..., 3:5].clamp(-4.0, 4.0).exp() * (unit / 2)
     boxes = torch.cat([middle - half, middle + half], dim=-1)
-    points = centres[:, None] + cells[..., 5:].reshape(n, h * w, 5, 2) * unit
+    offsets = cells[..., 5:].reshape(n, h * w, 5, 2)
+    points = torch.add(centres[:, None], offsets, alpha=unit)
     return cells[..., 0], boxes, points
 
 

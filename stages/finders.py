@@ -92,9 +92,11 @@ def ask(
     fed = feed(pixels.to(device), card.pixels).to(dtype)
     found = network.detect(fed.contiguous(memory_format=torch.channels_last))
     boxes, scores, points = (part.float() for part in found)
-    sides = (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1).sqrt()
-    left = sides > FINDERS[card.architecture].leave_above
-    return Candidates(boxes, scores.masked_fill(left, 0.0), points)
+    largest = FINDERS[card.architecture].leave_above
+    if largest < math.inf:
+        areas = (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)
+        scores = scores.masked_fill(areas > largest**2, 0.0)
+    return Candidates(boxes, scores, points)
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .detail import halved
 from .geometry import Region, invert, resample, transform
 
 #: Pixels of one pass through a network, over all pictures of the pass.
@@ -25,6 +26,9 @@ TILE, OVERLAP = 1408, 192
 
 #: What a network sees beyond a picture.
 GREY = 0.5
+
+#: Rows of a reduced picture that are made at once.
+_STRIP = 64
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,12 @@ class Pass:
     def pixels(self, multiple: int) -> Tensor:
         """(N, 3, h, w) in [0, 1], padded with grey to a `multiple` of pixels."""
         rows, columns = self.region.slices()
-        part = self.level.pixels[..., rows, columns].to(torch.float32).clamp(0, 1)
-        right, below = -part.shape[-1] % multiple, -part.shape[-2] % multiple
-        return F.pad(part, (0, right, 0, below), value=GREY) if right or below else part
+        part = self.level.pixels[..., rows, columns].to(torch.float32)
+        height, width = (-(-side // multiple) * multiple for side in part.shape[-2:])
+        padded = torch.full((len(part), height, width, 3), GREY, device=part.device)
+        padded = padded.permute(0, 3, 1, 2)
+        torch.clamp(part, 0, 1, out=padded[..., : part.shape[-2], : part.shape[-1]])
+        return padded
 
     def owns(self, points: Tensor) -> Tensor:
         """Which positions (N, 2) on the level are this tile's; the outer tiles own what is beyond
@@ -138,16 +145,24 @@ def _squares(pixels: Tensor, factor: int) -> Tensor:
     """(N, H // factor, W // factor, 3) float32 means over squares of (N, H, W, C).
 
     Rows are added as they lie in memory; a product of matrices adds the columns, leaves out alpha
-    and repeats grey.
+    and repeats grey. A strip at a time, which stays in the processor's cache in between.
     """
     n, height, width, channels = pixels.shape
     h, w = height // factor, width // factor
-    rows = pixels[:, : h * factor].reshape(n, h, factor, width * channels)
-    rows = rows.sum(dim=2) if factor > 1 else rows[:, :, 0]
-    rows = rows.to(torch.float32).view(n, h, width, channels)[:, :, : w * factor]
     of_one = torch.eye(channels, 3) if channels > 1 else torch.ones(1, 3)
-    weights = of_one.repeat(factor, 1).to(rows) / factor**2
-    return rows.reshape(n, h, w, factor * channels) @ weights
+    weights = (of_one.repeat(factor, 1) / factor**2).to(pixels.device)
+    small = torch.empty(n, h, w, 3, device=pixels.device)
+    for picture, result in zip(pixels, small, strict=True):
+        for strip in result.split(_STRIP):
+            count = len(strip) * factor
+            rows, picture = picture[:count], picture[count:]
+            rows = rows.reshape(len(strip), factor, width * channels)
+            total = rows[:, 0].float()
+            for row in range(1, factor):
+                total = total + rows[:, row]
+            squares = total[:, : w * factor * channels].unflatten(1, (w, factor * channels))
+            torch.matmul(squares, weights, out=strip)
+    return small
 
 
 def passes(level: Level) -> Iterator[Pass]:
@@ -188,46 +203,52 @@ def sample(levels: list[Level], frames: Tensor, matrices: Tensor, size: int) -> 
         (K, 3, size, size) in [0, 1], float32, grey beyond the picture. Every pixel is the mean of
         four samples, so that a level up to four times too fine does not alias.
     """
-    crops = torch.empty(len(frames), 3, size, size, device=levels[0].pixels.device)
     wanted = torch.linalg.det(matrices[:, :, :2].double()).abs().sqrt().tolist()
-    groups: dict[tuple[int, int], list[int]] = {}
-    for index, (frame, scale) in enumerate(zip(frames.tolist(), wanted, strict=True)):
-        # The coarsest level that is still fine enough; the finest one for what is finer than all.
-        level = max((i for i, each in enumerate(levels) if min(each.scale) >= scale), default=0)
-        groups.setdefault((frame, level), []).append(index)
-    for (frame, number), members in groups.items():
-        level = levels[number]
-        # From where the samples of a crop lie on it, to where they lie on the level.
-        x, y = level.scale
-        onto = invert(matrices[members].double())
-        onto = onto * onto.new_tensor([[x], [y]])
-        onto[:, :, 2] += (onto.new_tensor([x, y]) - 1) / 2
-        crops[members] = _gather(level.pixels[frame], onto, size)
-    return crops
+    # The coarsest level that is still fine enough; the finest one for what is finer than all.
+    fitting = [
+        levels[max((i for i, each in enumerate(levels) if min(each.scale) >= scale), default=0)]
+        for scale in wanted
+    ]
+    # From where the samples of a crop lie on it, to where they lie on its level.
+    onto = invert(matrices.double())
+    scales = onto.new_tensor([level.scale for level in fitting])
+    onto = onto * scales[:, :, None]
+    onto[:, :, 2] += (scales - 1) / 2
+    starts, extents = _read(onto, fitting, size)
+    grids = _grids(onto, starts, extents.clamp(min=1), 2 * size).to(levels[0].pixels.device)
+    taken = grids.new_zeros(len(grids), 3, 2 * size, 2 * size)
+    spans = zip(starts.int().tolist(), extents.int().tolist(), strict=True)
+    for index, ((left, top), (width, height)) in enumerate(spans):
+        if width and height:
+            pixels = fitting[index].pixels[int(frames[index])]
+            part = pixels[:, top : top + height, left : left + width].to(torch.float32)
+            # Beyond the picture are zeros, which stand for grey.
+            part = (part - GREY).clamp_(-GREY, 1 - GREY)
+            at = grids[index : index + 1].permute(0, 2, 3, 1)
+            taken[index] = resample(part[None], at, "bilinear", "zeros")[0]
+    return halved(taken).add_(GREY)
 
 
-def _gather(pixels: Tensor, onto: Tensor, size: int) -> Tensor:
-    """(K, 3, size, size) means of 2x2 samples of (3, h, w) under maps (K, 2, 3) from the crops."""
-    h, w = pixels.shape[-2:]
+def _read(onto: Tensor, levels: list[Level], size: int) -> tuple[Tensor, Tensor]:
+    """(K, 2) corners and sizes of what is read of each level for crops mapped there by `onto`."""
     low, high = -0.5, size - 0.5
     corners = onto.new_tensor([[low, low], [high, low], [low, high], [high, high]])
     corners = transform(onto, corners)
+    sides = onto.new_tensor([level.pixels.shape[:-3:-1] for level in levels])
     starts = (corners.amin(dim=1).floor() - 1).clamp(min=0)
-    ends = torch.minimum(corners.amax(dim=1).ceil() + 2, onto.new_tensor([w, h]))
-    areas = (ends - starts).clamp(min=0).prod(dim=1)
-    left, top = starts.amin(dim=0).int().tolist()
-    right, bottom = ends.amax(dim=0).int().tolist()
-    if not float(areas.max()):
-        return torch.full((len(onto), 3, size, size), GREY, device=pixels.device)
-    if len(onto) > 1 and (right - left) * (bottom - top) > 2 * float(areas.sum()):
-        return torch.cat([_gather(pixels, each[None], size) for each in onto])
-    part = pixels[:, top:bottom, left:right].to(torch.float32).clamp(0, 1) - GREY
-    extent = onto.new_tensor([right - left, bottom - top])
-    unit = onto * (2 / extent)[:, None]
-    unit[:, :, 2] += (1 - 2 * onto.new_tensor([left, top])) / extent - 1
-    places = (torch.arange(2 * size, device=onto.device, dtype=onto.dtype) + 0.5) / 2 - 0.5
-    across, down, shift = unit.to(part)[:, None, None].unbind(dim=-1)
-    places = places.to(part)
-    grid = across * places[:, None] + (down * places[:, None, None] + shift)
-    taken = resample(part[None], grid, "bilinear", "zeros")
-    return F.avg_pool2d(taken, 2) + GREY
+    ends = torch.minimum(corners.amax(dim=1).ceil() + 2, sides)
+    return starts, (ends - starts).clamp(min=0)
+
+
+def _grids(onto: Tensor, starts: Tensor, extents: Tensor, count: int) -> Tensor:
+    """(K, 2, count, count) coordinates for grid_sample, x and y, of `count` samples a side.
+
+    Args:
+        onto: (K, 2, 3) maps from the crops, of half as many pixels a side, to their levels.
+        starts, extents: (K, 2), corner and size of the part of each level that is sampled.
+    """
+    unit = onto * (2 / extents)[:, :, None]
+    unit[:, :, 2] += (1 - 2 * starts) / extents - 1
+    across, down, shift = unit.float()[..., None, None].unbind(dim=2)
+    places = (torch.arange(count, device=onto.device) + 0.5) / 2 - 0.5
+    return across * places + (down * places[:, None] + shift)
