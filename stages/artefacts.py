@@ -79,15 +79,15 @@ def unpattern(before: Tensor, after: Tensor) -> tuple[Tensor, bool]:
 
 def _period(picture: Tensor) -> Tensor:
     """Amplitude, by cells, of what alternates from column to column, row to row, and both."""
-    channels, side = picture.shape[1], picture.shape[-1]
+    side = picture.shape[-1]
     count = side // _CELL
-    rows = picture.reshape(channels, count, _CELL // 2, 2, side).sum((0, 2))
+    rows = grey(picture).reshape(count, _CELL // 2, 2, side).sum(1)
     even, odd = rows.unbind(1)
     cells = torch.stack([even + odd, even - odd]).view(2, count, count, _CELL // 2, 2).sum(3)
     left, right = cells.unbind(-1)
     across = left - right
     parts = torch.stack([across[0], left[1] + right[1], across[1]])
-    return parts.abs_() / (channels * _CELL**2)
+    return parts.abs_() / _CELL**2
 
 
 def rim(plane: Tensor, joined: Tensor, ramp: Tensor) -> float:

@@ -101,7 +101,7 @@ def blend(
         image = check(upscaled, "upscaled")
         faces = enlarged(faces, *image.shape[:3])
     frames, height, width = image.shape[:3]
-    shown = torch.zeros(image.shape[:3], device=image.device)
+    shown = masks.blank(frames, height, width, image.device)
     if opacity == 0 or (not len(faces) and damage is None):
         return image, shown
     base = image
