@@ -17,6 +17,7 @@ from server import PromptServer
 from torch import Tensor, nn
 
 from ..models import zoo
+from ..stages.batch import check_mask
 from ..stages.host import Host
 from .downloads import Download
 from .folders import model_folders
@@ -103,8 +104,13 @@ def to_intermediate(picture: Tensor, dtype: torch.dtype | None = None) -> Tensor
     return picture.to(comfy.model_management.intermediate_device(), dtype)
 
 
-def painted(mask: Tensor | None) -> Tensor | None:
-    """`mask`, or None for the 64 x 64 zeros that LoadImage gives for a picture without a mask."""
+def painted(mask: Tensor | None, name: str = "mask") -> Tensor | None:
+    """`mask` as a batch, or None for the 64 x 64 zeros that LoadImage gives for a picture without.
+
+    Raises:
+        ValueError: no mask by its shape, or values that are not numbers.
+    """
+    mask = None if mask is None else check_mask(mask, name)
     if mask is not None and mask.shape[-2:] == (64, 64) and not bool(mask.any()):
         return None
     return mask

@@ -9,7 +9,7 @@ from .faces import Faces
 
 
 def check(image: Tensor, name: str = "image") -> Tensor:
-    """A batch of pictures, (B, H, W, C) with 1, 3 or 4 channels, finite.
+    """A batch of pictures, (B, H, W, C) with 1, 3 or 4 channels, finite; B may be 0.
 
     Args:
         image: as ComfyUI passes it; a single (H, W, C) picture becomes a batch of one.
@@ -29,6 +29,11 @@ def check(image: Tensor, name: str = "image") -> Tensor:
         raise ValueError(
             f"{name} has shape {tuple(image.shape)}; expected (B, H, W, C) with 1, 3 or 4 channels"
         )
+    if 0 in image.shape[1:]:
+        raise ValueError(
+            f"{name} has shape {tuple(image.shape)}: pictures without a pixel; look at what the "
+            "node before it did"
+        )
     if not image.is_floating_point():
         raise ValueError(f"{name} is {image.dtype}; expected float values in [0, 1]")
     for frame, picture in enumerate(image):
@@ -43,6 +48,28 @@ def check(image: Tensor, name: str = "image") -> Tensor:
                 "the node before it went wrong (a VAE in half precision often does)"
             )
     return image
+
+
+def check_mask(mask: Tensor, name: str = "mask") -> Tensor:
+    """A batch of masks, (B, H, W), finite.
+
+    Args:
+        mask: (B, H, W), (H, W), or (B, 1, H, W) as some nodes give it.
+        name: what the messages call it.
+
+    Raises:
+        ValueError: another shape, or values that are not numbers.
+    """
+    if isinstance(mask, Tensor) and mask.dim() == 4 and mask.shape[1] == 1:
+        mask = mask[:, 0]
+    if not isinstance(mask, Tensor) or mask.dim() not in (2, 3) or 0 in mask.shape:
+        seen = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"{name} is {seen}; expected (B, H, W) or (H, W)")
+    if not torch.isfinite(mask).all():
+        raise ValueError(
+            f"{name} has values that are NaN or infinite; the node before it went wrong"
+        )
+    return mask[None] if mask.dim() == 2 else mask
 
 
 def check_crops(crops: Tensor, name: str = "crops") -> Tensor:

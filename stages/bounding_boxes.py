@@ -13,16 +13,19 @@ from collections.abc import Mapping
 LARGEST = 1_000_000
 
 
-def per_picture(boxes, frames: int) -> list[list[tuple[float, float, float, float]]]:
+def per_picture(
+    boxes, frames: int, height: int, width: int
+) -> list[list[tuple[float, float, float, float]]]:
     """The boxes of each picture.
 
     Args:
         boxes: a mapping with x, y, width and height, for every picture; a list of such, for every
             picture; or a list of lists, one for each picture.
-        frames: number of pictures.
+        frames: number of pictures. height, width: of each, in pixels.
 
     Returns:
-        A list for each picture of boxes (x0, y0, x1, y1); boxes without area are left out.
+        A list for each picture of boxes (x0, y0, x1, y1); boxes without area and
+        boxes outside the picture are left out.
 
     Raises:
         ValueError: another shape, or another number of lists than pictures.
@@ -34,7 +37,7 @@ def per_picture(boxes, frames: int) -> list[list[tuple[float, float, float, floa
             f"boxes are a {type(boxes).__name__}; expected boxes with x, y, width and height"
         )
     if all(isinstance(box, Mapping) for box in boxes):
-        return [[corners for box in boxes if (corners := _corners(box))]] * frames
+        boxes = [boxes]
     if not all(isinstance(each, list | tuple) for each in boxes):
         raise ValueError("boxes mix single boxes and lists of boxes; give one list per picture")
     if len(boxes) == 1:
@@ -44,16 +47,24 @@ def per_picture(boxes, frames: int) -> list[list[tuple[float, float, float, floa
             f"boxes are given for {len(boxes)} pictures, but the batch has {frames}; "
             "give one list for each picture, or one for all"
         )
-    return [[corners for box in each if (corners := _corners(box))] for each in boxes]
+    return [
+        [box for box in map(_corners, each) if _touches(box, height, width)] for each in boxes
+    ]
 
 
-def _corners(box) -> tuple[float, float, float, float] | None:
+def _corners(box) -> tuple[float, float, float, float]:
     try:
         x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"this is no box with x, y, width and height: {box!r}") from error
     if not all(math.isfinite(v) and abs(v) < LARGEST for v in (x, y, width, height)):
         raise ValueError(f"a box reaches beyond every picture: {box!r}")
-    if width <= 0 or height <= 0:
-        return None
     return x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5
+
+
+def _touches(box: tuple[float, float, float, float], height: int, width: int) -> bool:
+    """Whether a box has an area and some of it lies in the picture."""
+    x0, y0, x1, y1 = box
+    left, right = max(x0, -0.5), min(x1, width - 0.5)
+    top, bottom = max(y0, -0.5), min(y1, height - 0.5)
+    return left < right and top < bottom

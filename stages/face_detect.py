@@ -11,7 +11,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from . import face_search
-from .batch import check
+from .batch import check, check_mask
 from .bounding_boxes import per_picture
 from .face_order import ORDERS as ORDERS
 from .face_order import in_order, parse_selection, selected, side
@@ -69,7 +69,7 @@ def detect(
     _check_settings(confidence, min_size, max_size, count, order)
     numbers = parse_selection(selection)
     masks = None if mask is None else _masks(mask, frames)
-    wanted = None if boxes is None else per_picture(boxes, frames)
+    wanted = None if boxes is None else per_picture(boxes, frames, height, width)
     card, finder = choose(detector)
     empty = Faces((), frames, height, width)
     if not frames or min(height, width) < face_search.SMALLEST_PICTURE:
@@ -117,10 +117,7 @@ def _check_settings(confidence, min_size, max_size, count, order) -> None:
 
 
 def _masks(mask: Tensor, frames: int) -> Tensor:
-    if not isinstance(mask, Tensor) or mask.dim() not in (2, 3) or 0 in mask.shape:
-        shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"mask is {shape}; expected (B, H, W) or (H, W)")
-    masks = mask[None] if mask.dim() == 2 else mask
+    masks = check_mask(mask)
     if masks.shape[0] not in (1, frames):
         raise ValueError(
             f"there are {masks.shape[0]} masks for {frames} pictures; give one, or one for each"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..models import zoo
 from . import detail, pixels
+from .batch import check_mask
 from .colour import luma
 from .host import Host
 from .passes import in_passes
@@ -75,9 +76,11 @@ def as_holes(missing: Tensor, crops: Tensor) -> Tensor:
     """A mask of missing regions, (N, h, w), (1, h, w) or (h, w), as (N, 1, S, S) with 0 or 1 for
     crops (N, 3, S, S). Raises ValueError if there are not as many."""
     count, size = crops.shape[0], crops.shape[-1]
-    mask = missing.reshape(-1, 1, *missing.shape[-2:]).to(crops)
+    mask = check_mask(missing, "missing")[:, None].to(crops)
     if mask.shape[0] not in (1, count):
-        raise ValueError(f"{mask.shape[0]} masks of missing regions for {count} crops")
+        raise ValueError(
+            f"{mask.shape[0]} masks of missing regions for {count} crops; give one, or one for each"
+        )
     mask = F.interpolate(mask, size=(size, size), mode="nearest-exact")
     return (mask > 0.5).to(crops).expand(count, -1, -1, -1)
 
@@ -93,7 +96,7 @@ def found_holes(degradations: Sequence[Degradation | None], crops: Tensor) -> Te
     if known is None:
         return torch.zeros_like(crops[:, :1])
     found = torch.stack([torch.zeros_like(known) if one is None else one for one in maps])
-    return as_holes(F.max_pool2d(found[:, None], 3, 1, 1), crops)
+    return as_holes(F.max_pool2d(found, 3, 1, 1), crops)
 
 
 def _controls(

@@ -129,7 +129,7 @@ def restore(
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}; choose 0 to 1")
     count = crops.shape[0]
-    if model == "auto" and faces is not None and len(faces) != count:
+    if faces is not None and len(faces) != count:
         raise ValueError(f"{count} crops for {len(faces)} faces; wire those of one Align Faces")
     host = host or Host()
     card = choose(model, commercial_only, host.library)

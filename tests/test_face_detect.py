@@ -200,6 +200,8 @@ def test_a_mask_says_where():
     assert len(find(picture, mask=torch.zeros(1, 64, 64))) == 0
     with pytest.raises(ValueError, match="2 masks for 1"):
         find(picture, mask=torch.ones(2, 220, 640))
+    with pytest.raises(ValueError, match="NaN"):
+        find(picture, mask=mask / 0)
 
 
 def test_boxes_ask_for_the_face_inside():
@@ -210,6 +212,7 @@ def test_boxes_ask_for_the_face_inside():
     (face,) = find(picture, boxes=[box], confidence=1.0)
     assert float(overlap(face.box[None], every[1].box[None])) > 0.7
     assert len(find(picture, boxes=[[]])) == 0
+    assert len(find(picture, boxes=[box | {"x": 9000}])) == 0, "a box beside the picture"
     with pytest.raises(ValueError, match="no box"):
         find(picture, boxes=[{"x": 1}])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from faces_for_tests import grainy_picture, smooth_picture
+from faces_for_tests import grainy_picture, place, smooth_picture
 from torch import nn
 
 from kintsugi.models import zoo
@@ -116,6 +116,9 @@ def test_an_inpainter_fills_what_is_missing_and_nothing_else():
         restore(given, model="codeformer-inpainting", host=host)
     with pytest.raises(ValueError, match="3 masks"):
         restore(given, model="codeformer-inpainting", missing=torch.zeros(3, 8, 8), host=host)
+    with pytest.raises(ValueError, match="missing has values that are NaN"):
+        bad = torch.full((8, 8), float("nan"))
+        restore(given, model="codeformer-inpainting", missing=bad, host=host)
 
 
 def test_a_colorizer_sees_grey():
@@ -200,3 +203,11 @@ def test_bad_settings_say_what_and_what_else():
 def test_what_is_fed_can_be_read_back(name):
     pictures = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(pixels.read(pixels.feed(pictures, name), name), pictures, atol=1e-6)
+
+
+def test_crops_of_other_faces_are_refused_before_anything_is_restored():
+    network, one = Fake(), place(64, 64, [(32, 32, 50, 0)])
+    for model in ("auto", "gfpgan-1.4"):
+        with pytest.raises(ValueError, match="2 crops for 1 faces; wire those of one Align Faces"):
+            restore(crops(2, 64), model=model, faces=one, host=FakeHost(network))
+    assert not network.fed
