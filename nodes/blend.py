@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..stages.batch import check
 from ..stages.blend import blend
 from ..stages.colour import METHODS, TONES
 from ..stages.masks import PARTS, SHAPES
@@ -239,6 +240,7 @@ class Blend(io.ComfyNode):
     ) -> io.NodeOutput:
         """Blend; the pictures keep their dtype so that untouched pixels stay equal."""
         notes: list[str] = []
+        image = check(image)
         named = tuple(part.strip().lower() for part in parts.split(",") if part.strip())
         result, covered = blend(
             image,
@@ -248,7 +250,7 @@ class Blend(io.ComfyNode):
             upscaled=upscaled,
             parts=named or PARTS,
             mask=painted(mask),
-            damage=painted(damage),
+            damage=painted(damage, "damage"),
             notes=notes,
             host=ComfyHost(),
             **settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..stages.advice import advise
+from ..stages.batch import check_crops
 from ..stages.fill import missing
 from ..stages.findings_text import shortened
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
@@ -90,6 +91,7 @@ class DegradationEstimate(io.ComfyNode):
     @classmethod
     def execute(cls, crops, faces, overlay) -> io.NodeOutput:
         """Look; the stand-in crop of a picture without a face goes through as it is."""
+        crops = check_crops(crops)
         given = crops if len(faces) else crops[:0]
         advice = advise(given, faces, opacity=overlay, host=ComfyHost())
         show_text(cls, shortened(advice.report))

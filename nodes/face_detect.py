@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..stages.batch import check
 from ..stages.chosen import choose
 from ..stages.face_detect import ORDERS, detect
 from ..stages.faces import Faces
@@ -174,7 +175,7 @@ class FaceDetect(io.ComfyNode):
         chosen="",
     ) -> io.NodeOutput:
         """Detect, then keep what was picked by hand; a widget says what no face at all means."""
-        host = ComfyHost()
+        host, image = ComfyHost(), check(image)
         found = detect(
             image,
             detector=detector,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..stages.batch import check_crops
 from ..stages.guard_strip import strips
 from ..stages.identity_guard import ACTIONS, THRESHOLD, guard
 from ..stages.invented import on_pictures
@@ -149,6 +150,7 @@ class IdentityGuard(io.ComfyNode):
         candidate_3=None,
     ) -> io.NodeOutput:
         """Guard; the stand-in crop of a picture without a face goes through as it is."""
+        before, after = check_crops(before, "before"), check_crops(after, "after")
         many = slice(None) if len(faces) else slice(0)
         candidates = [
             batch[many] for batch in (candidate_1, candidate_2, candidate_3) if batch is not None

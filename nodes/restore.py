@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..stages.batch import check_crops
 from ..stages.faces import Faces
 from ..stages.provenance import after_restore
 from ..stages.restore import restore
@@ -178,6 +179,7 @@ class Restore(io.ComfyNode):
         missing=None,
     ) -> io.NodeOutput:
         """Restore; the stand-in crop of a picture without a face goes through as it is."""
+        crops = check_crops(crops)
         given = crops if faces is None or len(faces) else crops[:0]
         host = ComfyHost()
         restored = restore(

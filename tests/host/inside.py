@@ -108,6 +108,39 @@ def dtypes_are_those_that_card_and_core_agree_on(host, folders):
         assert host.safe_dtype(card, torch.device("cpu")) == dtype
 
 
+def a_single_picture_is_a_batch_of_one(host, folders):
+    import torch
+
+    folders.register_folders()
+    nodes = importlib.import_module("pack.nodes")
+    faces = importlib.import_module("pack.stages.faces")
+    picture, mask = torch.rand(80, 90, 3), torch.zeros(80, 90)
+    box, points = [20, 20, 60, 60], [[30, 35], [50, 35], [40, 45], [32, 52], [48, 52]]
+    given = faces.Faces((faces.Face(0, 0, box, 0.9, points),), 1, 80, 90)
+    with torch.inference_mode():
+        found = nodes.FaceDetect.execute(
+            *(picture, "auto", 0.5, 0, 0, 0, "largest", "", "pass through"), mask=mask
+        )
+        assert found.args[0].frames == 1
+        points = importlib.import_module("pack.nodes.landmark_align").OF_THE_DETECTOR
+        crops, aligned, _ = nodes.LandmarkAlign.execute(
+            picture, given, 64, points, 0.0, "ffhq"
+        ).args
+        model = "kintsugi-restorer"
+        restored = nodes.Restore.execute(crops[0], model, 0.5, 1.0, 0, 0, False, faces=aligned)
+        assert restored.args[0].shape == (1, 64, 64, 3)
+        looked = nodes.DegradationEstimate.execute(crops[0], aligned, 0.7)
+        assert looked.args[3].shape == (1, 64, 64, 3)
+        after = restored.args[0][0]
+        settings = {"embedder": "auto", "threshold": 0.5, "action": "report"}
+        guarded = nodes.IdentityGuard.execute(
+            crops[0], after, aligned, commercial_only=False, **settings
+        )
+        assert guarded.args[0].shape == (1, 64, 64, 3)
+        blended = nodes.Blend.execute(picture, aligned, 1.0, crops=after, feather=0.3)
+        assert blended.args[0].shape == (1, 80, 90, 3)
+
+
 def keywords_of_newer_cores_are_dropped(host, folders):
     api = importlib.import_module("pack.nodes._api")
     schema = api.Schema(node_id="X", search_aliases=["a"], keyword_of_the_future=1, inputs=[])
@@ -181,6 +214,7 @@ CHECKS = (
     downloads_are_told_to_the_page_that_waits,
     a_full_disk_costs_the_preview_and_not_the_run,
     only_so_many_previews_are_sent,
+    a_single_picture_is_a_batch_of_one,
 )
 
 
