@@ -51,7 +51,7 @@ def heat_map(crops: Tensor, degradations: Sequence[Degradation], *, opacity: flo
         an outline around missing regions that were found, and at the bottom the colours from
         undamaged to lost.
     """
-    picture = crops.permute(0, 3, 1, 2).float()
+    picture = crops.permute(0, 3, 1, 2).float().clamp(0, 1)
     grey = luma(picture[:, :3]) if picture.shape[1] >= 3 else picture
     if not len(degradations):
         return grey.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()

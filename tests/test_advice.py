@@ -57,3 +57,9 @@ def test_crops_of_other_faces_and_broken_ones_are_refused(host):
 def test_grey_and_alpha_are_fine(host, channels):
     faces = place(200, 300, [(60, 60, 50, 0)])
     assert advise(torch.rand(1, 64, 64, channels), faces, host=host).heat_map.shape[-1] == 3
+
+
+def test_the_heat_map_of_too_bright_crops_is_a_picture(host):
+    faces = place(200, 300, [(60, 60, 50, 0)])
+    heat_map = advise(3 * torch.rand(1, 64, 64, 3) - 1, faces, host=host).heat_map
+    assert 0 <= heat_map.min() and heat_map.max() <= 1
