@@ -84,7 +84,9 @@ def unwrap(checkpoint) -> StateDict:
         raise UnknownArchitectureError(
             f"this checkpoint holds a {type(checkpoint).__name__}, expected tensors by name"
         )
-    state = {k: v for k, v in checkpoint.items() if isinstance(v, torch.Tensor)}
+    state = {
+        k: v for k, v in checkpoint.items() if isinstance(k, str) and isinstance(v, torch.Tensor)
+    }
     for prefix in PREFIXES:
         if any(key.startswith(prefix) for key in state):
             rest = {k: v for k, v in state.items() if not k.startswith(TRAINING_KEYS)}

@@ -104,8 +104,8 @@ def _load_torch(path: Path, mmap: bool):
     try:
         return torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        asked = str(error).replace("WeightsUnpickler error: ", "\n").split("\n")
-        line = next((line for line in asked if "global" in line.lower()), asked[-1]).strip()
+        said = str(error).rpartition("WeightsUnpickler error:")[2]
+        line = next((line.strip() for line in said.split("\n") if line.strip()), "")
         raise WeightsError(
             path,
             f"is a pickle that wants to run code or is damaged ({line[:200]})",
@@ -124,16 +124,20 @@ def _load_torch(path: Path, mmap: bool):
         raise WeightsError(path, f"is cut off or damaged ({line})", AGAIN) from error
 
 
-def _tensors(value, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor in nested dicts and lists, by its path of keys."""
-    if isinstance(value, torch.Tensor):
-        yield name, value
-    elif isinstance(value, dict):
-        for key, entry in value.items():
-            yield from _tensors(entry, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, (list, tuple)):
-        for index, entry in enumerate(value):
-            yield from _tensors(entry, f"{name}[{index}]")
+def _tensors(checkpoint) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor in nested dicts and lists, by its path of keys; they may hold each other."""
+    waiting, seen = [("", checkpoint)], set()
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            yield name, value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            if isinstance(value, dict):
+                own = [(f"{name}.{key}" if name else str(key), own) for key, own in value.items()]
+            else:
+                own = [(f"{name}[{index}]", own) for index, own in enumerate(value)]
+            waiting += own
 
 
 def _nature(path: Path, head: bytes, size: int) -> str:

@@ -62,4 +62,4 @@ def test_grey_and_alpha_are_fine(host, channels):
 def test_the_heat_map_of_too_bright_crops_is_a_picture(host):
     faces = place(200, 300, [(60, 60, 50, 0)])
     heat_map = advise(3 * torch.rand(1, 64, 64, 3) - 1, faces, host=host).heat_map
-    assert 0 <= heat_map.min() and heat_map.max() <= 1
+    assert heat_map.min() >= 0 and heat_map.max() <= 1

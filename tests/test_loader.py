@@ -6,6 +6,7 @@ import builtins
 import io
 import json
 import os
+import pickle
 import struct
 import zipfile
 from pathlib import Path
@@ -172,6 +173,19 @@ def test_a_tensor_larger_than_its_file(tmp_path):
         load_file(write(tmp_path, saved({"params": {"w": huge}})))
 
 
+def test_dicts_that_hold_themselves_end(tmp_path):
+    loop = {"w": torch.zeros(1).expand(1 << 20, 1 << 20)}
+    loop["again"] = [loop]
+    with pytest.raises(WeightsError, match="claim w is"):
+        load_file(write(tmp_path, saved(loop)))
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_what_a_refused_pickle_asked_for_is_told(tmp_path):
+    with pytest.raises(WeightsError, match="Unsupported operand 149"):
+        load_file(write(tmp_path, pickle.dumps(["no checkpoint"], protocol=4)))
+
+
 def safetensors(header: bytes | dict, body: bytes = bytes(16), length: int | None = None) -> bytes:
     text = json.dumps(header).encode() if isinstance(header, dict) else header
     return struct.pack("<Q", len(text) if length is None else length) + text + body
@@ -236,6 +250,11 @@ def test_an_unknown_file_says_its_keys_and_what_was_tried():
     said = str(caught.value)
     assert "encoder.layer.7.weight" in said
     assert all(architecture.name in said for architecture in loader.ARCHITECTURES)
+
+
+def test_keys_that_are_no_names_are_passed_over():
+    with pytest.raises(UnknownArchitectureError, match="this file's 1 keys"):
+        build({1: torch.zeros(3), "a": torch.zeros(3)})
 
 
 @pytest.mark.parametrize("checkpoint", [[torch.zeros(1)], torch.zeros(1), 3])
