@@ -15,6 +15,7 @@ from torch import Tensor
 from . import colour as colours
 from . import geometry, masks, patches, seams
 from . import grain as grains
+from . import quiet as quiets
 from . import sharpness as sharpnesses
 from .batch import check, check_crops, check_same_pictures
 from .faces import Crop, Faces
@@ -370,16 +371,20 @@ def _regrain(blended, weight, touched, change, picture, region, settings: Settin
     free = torch.ones(wide.height, wide.width, dtype=torch.bool, device=weight.device)
     top, left = region.top - wide.top, region.left - wide.left
     free[top : top + region.height, left : left + region.width] = ~touched
-    around = grains.spectrum(picture[wide.slices()], free)
+    light = quiets.light(picture[region.slices()], inside)
+    around = grains.spectrum(picture[wide.slices()], free, light)
     if around is None:
         return
     face = grains.compared(picture[region.slices()], blended.permute(1, 2, 0), inside)
     if face is None:
         return
-    roots = grains.lacking(around, *face, settings.grain)
+    roots = grains.lacking(around, *face[:2], settings.grain)
     if roots is None:
         return
     # Where original and restored skin mix, so that both grains together are as strong as one.
     share = ((2 - weight).mul_(weight)).sqrt_().mul_(min(moved / _CHANGED, 1.0))
+    channel = blended.shape[0] // 2
+    before = picture[region.slices()][..., channel]
+    share.mul_(grains.taken(before, blended[channel], face[2], (around, face[1])))
     tile = grains.tile(roots, settings.seed + frame)
     grains.add(blended, tile, share)

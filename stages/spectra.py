@@ -1,0 +1,95 @@
+"""Cross spectra of patches: the strength of each ring of frequencies, in each colour and across."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+#: Side of a patch, px of the picture, and of a tile that is made of a spectrum again.
+PATCH, TILE = 16, 192
+
+
+def spectrum_of(patches: Tensor) -> Tensor:
+    """(rings, C, C) mean cross spectrum of patches (N, C, 16, 16)."""
+    centred = patches - patches.mean((2, 3), keepdim=True)
+    waves = torch.fft.rfft2(centred * window(patches.device)) / PATCH
+    # (C, 144, N, 2): the products of channels, summed over patches, and over rings by a matrix.
+    waves = torch.view_as_real(waves).flatten(2, 3).permute(1, 2, 0, 3).flatten(2).contiguous()
+    products = torch.stack([(waves * other).sum(2) for other in waves]) / len(patches)
+    return (products @ _gather(patches.device)).permute(2, 0, 1)
+
+
+def total(cross: Tensor) -> Tensor:
+    """(rings,) power over all channels."""
+    return cross.diagonal(dim1=1, dim2=2).sum(1)
+
+
+@lru_cache(maxsize=4)
+def window(device: torch.device) -> Tensor:
+    """(16, 16), of mean square 1, softly towards the border."""
+    line = torch.hann_window(PATCH, periodic=False, device=device) + 0.05
+    soft = line[:, None] * line
+    return soft / soft.square().mean().sqrt()
+
+
+@lru_cache(maxsize=8)
+def ring_places(height: int, width: int, device: torch.device) -> Tensor:
+    """(h, w) frequency of each coefficient of fft2, in cycles a patch."""
+    y, x = (torch.fft.fftfreq(side, device=device) * PATCH for side in (height, width))
+    return (y[:, None].square() + x.square()).sqrt()
+
+
+@lru_cache(maxsize=8)
+def rings_of(height: int, width: int, device: torch.device) -> Tensor:
+    """(h, w) the ring of each coefficient of fft2."""
+    return ring_places(height, width, device).round().long()
+
+
+@lru_cache(maxsize=4)
+def sizes(device: torch.device) -> Tensor:
+    """How many coefficients of a patch each ring has."""
+    return torch.bincount(rings_of(PATCH, PATCH, device).flatten()).float()
+
+
+@lru_cache(maxsize=4)
+def _gather(device: torch.device) -> Tensor:
+    """(144, rings) weights of the coefficients of rfft2 in the mean of each ring."""
+    rings = rings_of(PATCH, PATCH, device)[:, : PATCH // 2 + 1]
+    # All but the first and the last column stand for their mirror images too.
+    twice = torch.full((PATCH // 2 + 1,), 2.0, device=device)
+    twice[[0, -1]] = 1
+    weights = torch.zeros(rings.numel(), len(sizes(device)), device=device)
+    at = torch.arange(rings.numel(), device=device)
+    weights[at, rings.flatten()] = twice.repeat(PATCH)
+    return weights / sizes(device)
+
+
+@lru_cache(maxsize=4)
+def between(device: torch.device) -> Tensor:
+    """(rings, 192 * 97) how much of each ring is in each coefficient of a tile: straight lines
+    from one ring to the next."""
+    rings = len(sizes(device))
+    places = ring_places(TILE, TILE, device)[:, : TILE // 2 + 1].flatten().clamp(max=rings - 1)
+    at = torch.arange(rings, device=device)
+    return (1 - (places - at[:, None]).abs()).clamp(min=0)
+
+
+@lru_cache(maxsize=4)
+def leaks(device: torch.device) -> Tensor:
+    """(rings, rings, rings): how much of the product of two rings of roots, mixed as in a tile, is
+    found in each ring of a patch."""
+    step = TILE // PATCH
+    hears = torch.fft.fft2(window(device), (TILE, TILE)).abs().square() / PATCH**2
+    rings = rings_of(PATCH, PATCH, device)
+    combs = torch.zeros(len(sizes(device)), TILE, TILE, device=device)
+    for ring, size in enumerate(sizes(device)):
+        combs[ring, ::step, ::step] = (rings == ring) / size
+    # Which frequencies each ring of a patch hears: its own, widened by the window.
+    heard = torch.fft.irfft2(torch.fft.rfft2(combs) * torch.fft.rfft2(hears), (TILE, TILE))
+    places = ring_places(TILE, TILE, device).flatten().clamp(max=len(combs) - 1)
+    at = torch.arange(len(combs), device=device)
+    mixed = (1 - (places - at[:, None]).abs()).clamp(min=0)
+    pairs = (mixed[:, None] * mixed).flatten(0, 1)
+    return (heard.flatten(1) @ pairs.T).view(len(combs), len(combs), -1) / TILE**2
