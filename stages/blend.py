@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import colour as colours
-from . import geometry, masks, patches, seams
+from . import geometry, masks, memory, patches, seams
 from . import grain as grains
 from . import quiet as quiets
 from . import sharpness as sharpnesses
@@ -102,7 +102,7 @@ def blend(
         image = check(upscaled, "upscaled")
         faces = enlarged(faces, *image.shape[:3])
     frames, height, width = image.shape[:3]
-    shown = masks.blank(frames, height, width, image.device)
+    shown = memory.zeros(frames, height, width, device=image.device)
     if opacity == 0 or (not len(faces) and damage is None):
         return image, shown
     base = image
@@ -124,7 +124,7 @@ def blend(
             said.all("no parser is on disk: the oval bounds the faces")
     if shape in ("hull", "all") and any(face.landmarks is None for face in faces):
         said.all("faces without landmarks are bounded by the oval")
-    result = base.clone()
+    result = memory.copied(base)
     _blend_all(base, crops, faces, settings, mask, result, shown, host, said)
     if notes is not None:
         notes.extend(_resized(crops, faces))
@@ -324,7 +324,7 @@ def _paste(
         blended = torch.addcmul(change, source.float(), 1 + gain)
     if settings.grain:
         _regrain(blended, weight, touched, change, picture[..., :channels], region, settings, frame)
-    into.copy_(torch.where(touched, blended.clamp_(0, 1).to(source.dtype), source))
+    torch.where(touched, blended.clamp_(0, 1).to(source.dtype), source, out=into)
     part = shown[rows, columns]
     torch.maximum(part, weight, out=part)
 

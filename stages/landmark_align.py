@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from . import cuts, geometry
+from . import cuts, geometry, memory
 from . import landmarks as networks
 from .batch import check, check_same_pictures
 from .faces import Crop, Faces
@@ -89,7 +89,7 @@ def _colours(picture: Tensor) -> Tensor:
 
 def footprint(faces: Faces) -> Tensor:
     """Where the crops lie: (frames, H, W) float32 mask, 1 inside, 0 outside, edges antialiased."""
-    mask = torch.zeros(faces.frames, faces.height, faces.width)
+    mask = memory.zeros(faces.frames, faces.height, faces.width, device=torch.device("cpu"))
     for face, matrix in zip(faces, faces.matrices(), strict=True):
         region = geometry.footprint(matrix, face.crop.size, faces.height, faces.width)
         if region.empty:

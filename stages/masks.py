@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -197,14 +196,6 @@ def _softened(seen: Tensor, side: int, feather: float) -> Tensor:
     sigma = max(_SOFT * feather * side, 0.5)
     reach = 2 * int(3 * sigma) + 1
     return (blur(mask, reach, sigma)[0, 0] * 2 - 1).clamp(0, 1)
-
-
-def blank(frames: int, height: int, width: int, device: torch.device) -> Tensor:
-    """(frames, height, width) float32 zeros."""
-    if device.type != "cpu":
-        return torch.zeros(frames, height, width, device=device)
-    # Memory that comes to be only where it is written: most of a large picture has no face.
-    return torch.from_numpy(np.zeros((frames, height, width), np.float32))
 
 
 def in_picture(mask: Tensor, frames: int, height: int, width: int, name: str = "mask") -> Tensor:
