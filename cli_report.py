@@ -85,6 +85,11 @@ def _face(face: Face, plan: Plan, found: Degradation | None, seed: int) -> dict:
         "model": plan.model,
         "models": list(plan.models),
         "filled": plan.fill,
+        "motion": plan.trail
+        and {
+            "length": round(plan.trail.length, 2),
+            "angle": round(plan.trail.angle, 2),
+        },
         "fidelity": round(plan.fidelity, 4),
         "strength": round(plan.strength, 4),
         "seed": seed,

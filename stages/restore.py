@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models import zoo
-from . import degradation_estimate, strategy
+from . import deblur, degradation_estimate, strategy
 from .batch import check_crops
 from .colour import luma
 from .degradation_estimate import Degradation
@@ -205,6 +205,10 @@ def _decide(
             reason = f"{plan.reason}; filled where masked"
             way = stock.inpainter or ""
             plans[index] = replace(plan, inpainter=way, fill=not way, reason=reason)
+        trail = deblur.trail(full[index], degradations[index]) if plans[index].works else None
+        if trail is not None:
+            reason = f"{plans[index].reason}; the motion could be measured and was taken back first"
+            plans[index] = replace(plans[index], trail=trail, reason=reason)
     found = found_holes(degradations, full)
     return plans, found if holes is None else torch.maximum(found, holes)
 
@@ -228,6 +232,8 @@ def _follow(
         if plan.fill:
             picture, mask = full[index].permute(1, 2, 0), holes[index, 0]
             result[index] = fill(picture, mask, seed=seed).permute(2, 0, 1)
+        if plan.trail:
+            result[index] = deblur.deblur(result[index], plan.trail)
     for step in ("inpainter", "denoiser", "model", "colorizer"):
         groups: dict[tuple[str, float], list[int]] = {}
         for index, plan in enumerate(plans):

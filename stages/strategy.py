@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..models import zoo
 
 if TYPE_CHECKING:
+    from .deblur import Trail
     from .degradation_estimate import Degradation, Finding
 
 #: Who rebuilds a face: nobody, the built-in restorer, or the best one on disk.
@@ -181,7 +182,7 @@ class Plan:
     model: a restorer of the zoo, "" for none. fidelity, strength: as `restore` takes them.
     inpainter, denoiser: models that work before it, "" for none. colorizer: one that works after.
     fill: whether missing parts are filled from what is around them, for want of an inpainter.
-    reason: what a person reads.
+    trail: straight motion that is taken back first. reason: what a person reads.
     """
 
     model: str
@@ -192,6 +193,7 @@ class Plan:
     denoiser: str = ""
     colorizer: str = ""
     fill: bool = False
+    trail: Trail | None = None
 
     @property
     def works(self) -> bool:

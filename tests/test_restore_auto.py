@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from damage_for_tests import degradation
 from faces_for_tests import grainy_picture, place
 from torch import nn
 
+from kintsugi import samples
 from kintsugi.stages import degradation_estimate, strategy
 from kintsugi.stages.host import Host
 from kintsugi.stages.restore import restore
@@ -235,3 +237,33 @@ def test_grey_faces_are_coloured_on_request_alone(look):
     assert restore(given, colourise=True, host=host).models == ("codeformer-colorization",)
     fed = host.networks["codeformer-colorization"].fed[0][0]
     assert torch.equal(fed[:, 0], fed[:, 2])
+
+
+def moved(crops: torch.Tensor, length: int) -> torch.Tensor:
+    """Crops (N, S, S, 3) that moved along their diagonal, down to the right."""
+    steps = [crops.roll((step, step), (1, 2)) for step in range(-(length // 2), length // 2 + 1)]
+    return torch.stack(steps).mean(0)
+
+
+def test_motion_is_taken_back_where_the_crop_shows_it(look):
+    face = samples.portraits()["collins"].crop((97, 0, 353, 256))
+    clean = torch.from_numpy(np.array(face)).float()[None] / 255
+    crops = moved(clean, 9)  # a trail of 9 diagonals: 12.7 px at 45 degrees
+    told = degradation(0.5, motion=11.5, angle=38.0)
+    look(told, stock=Stock())
+    host = ManyModels(kintsugi_restorer=0.0)
+    result = restore(crops, host=host)
+    (plan,) = result.plans
+    assert plan.trail.length == pytest.approx(9 * 2**0.5, rel=0.08)
+    assert plan.trail.angle == pytest.approx(45, abs=4)
+    assert "taken back" in plan.reason and "taken back" in result.report
+    inner = (slice(None), slice(32, -32), slice(32, -32))
+
+    def error(found):
+        return float((found[inner] - clean[inner]).square().mean())
+
+    assert error(result.crops) < error(crops) / 2
+    look(told, stock=Stock())
+    untouched = restore(clean, host=ManyModels(kintsugi_restorer=0.0))
+    assert untouched.plans[0].trail is None, "no trail is in this one's spectrum"
+    assert torch.allclose(untouched.crops, clean, atol=1e-5)

@@ -1,0 +1,173 @@
+"""Deblur: take back straight motion, before a network guesses at what is left.
+
+A trail only weakens the frequencies of a picture, and by how much follows from its length and
+direction. Divided by that, as far as noise allows, they come back: detail that was photographed,
+not invented (Wiener 1949). DegradationEstimate says about how long the trail is; it is then
+measured closer, for a trail that is taken a tenth too long already rings. Where the spectrum shows
+no trail, since something else has happened to the picture afterwards, nothing is done.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import detail
+from .colour import luma
+from .degradation_estimate import Degradation
+
+#: Largest side at which crops are deblurred, and side at which trails are measured, px.
+_LARGEST, _MEASURED = 512, 256
+
+#: Share of the side that is mirrored around a crop, so that its border does not ring.
+_MARGIN = 1 / 8
+
+#: Noise over signal at a frequency of 1 per px of a 256 px crop: for an error in the trail, and for
+#: each unit of the variance of noise in [0, 1]. Pictures lose power with the square of frequency.
+_DOUBT, _NOISE = 1.0, 5e3
+
+#: Deviation of the noise that each step of JPEG quality below 100 counts as, in [0, 1].
+_CODING = 0.1 / 255
+
+#: Width of a trail, as the deviation of a Gaussian, px.
+_WIDTH = 0.5
+
+#: How far around the length and the angle told a trail is looked for, as a factor and in degrees;
+#: steps of the first round, and of the second within one step of the first.
+_LONGER, _TURNED, _STEPS = 1.35, 14.0, (9, 5)
+
+#: Deviations of the lens blurs, px, that a trail is held against; and by how much more likely it
+#: has to be than the likeliest of them, as a logarithm for each frequency.
+_LENSES, _EVIDENT = torch.cat([torch.zeros(1), torch.linspace(0.3, 6, 20)])[:, None], 0.03
+
+#: Frequencies that tell of a trail, per px, the power by which the pictures' own power falls, and
+#: the least deviation of noise.
+_BAND, _FALL, _ROUNDING = (0.02, 0.45), 2.2, 0.4 / 255
+
+#: Rounds in which the strength of the picture is fitted beside its noise.
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Trail:
+    """Straight motion in a crop: its length, px of the crop, and angle, degrees as Finding.angle.
+    sigma: of the lens blur beside it, px. noise: deviation of what lies over both, in [0, 1]."""
+
+    length: float
+    angle: float
+    sigma: float = 0.0
+    noise: float = 0.0
+
+
+def trail(crop: Tensor, degradation: Degradation) -> Trail | None:
+    """The straight motion that findings tell of, measured, if the crop's spectrum shows it.
+
+    Args:
+        crop: (3, S, S) in [0, 1]. degradation: what was found in it.
+
+    Source: Whittle, "Estimation and information in stationary time series", 1953: the likelihood of
+    a periodogram, here of a power law seen through the trail, with noise over it.
+    """
+    motion, lens = degradation.finding("motion"), degradation.finding("blur")
+    if not motion.present or motion.angle is None:
+        return None
+    noise, coding = degradation.finding("noise"), degradation.finding("jpeg")
+    loud = noise.strength / 255 if noise.present else 0.0
+    coded = (100 - coding.strength) * _CODING if coding.present else 0.0
+    loud = math.hypot(loud, coded)
+    factor = _MEASURED / crop.shape[-1]
+    sigma = lens.strength * factor if lens.present else 0.0
+    spectrum = _Spectrum(crop, max(loud, _ROUNDING))
+    length, angle = motion.strength * factor, motion.angle
+    longer, turned = _LONGER, _TURNED
+    for steps in _STEPS:
+        spread = torch.linspace(-1, 1, steps, device=crop.device)
+        lengths = length * longer ** spread[:, None]
+        costs = torch.stack(
+            [
+                spectrum.cost(_passed(sigma, lengths, angle + offset, *spectrum.at))
+                for offset in (spread * turned).tolist()
+            ]
+        )
+        row, column = divmod(int(costs.argmin()), steps)
+        length, angle = float(lengths[column]), angle + float(spread[row]) * turned
+        longer, turned = longer ** (2 / (steps - 1)), turned * 2 / (steps - 1)
+    lenses = spectrum.cost(_lens(_LENSES.to(crop.device), *spectrum.at))
+    if float(lenses.min() - costs.min()) < _EVIDENT * spectrum.power.numel():
+        return None
+    return Trail(length / factor, angle % 180, sigma / factor, loud)
+
+
+def deblur(crop: Tensor, trail: Trail) -> Tensor:
+    """(3, S, S) in [0, 1] with a trail taken back as far as its noise allows."""
+    size = crop.shape[-1]
+    side = min(size, _LARGEST)
+    before = detail.scale(crop[None], side)
+    factor, margin = side / size, int(side * _MARGIN)
+    wide = F.pad(before, (margin,) * 4, mode="reflect")
+    down, across = _frequencies(wide.shape[-1], crop.device)
+    passed = _passed(trail.sigma * factor, trail.length * factor, trail.angle, down, across)
+    doubt = _DOUBT * (side / _MEASURED) ** 2 + _NOISE * trail.noise**2
+    gain = passed / (passed.square() + doubt * (down.square() + across.square()))
+    clear = torch.fft.irfft2(torch.fft.rfft2(wide) * gain, s=wide.shape[-2:])
+    clear = clear[..., margin:-margin, margin:-margin]
+    return detail.return_to_size(crop[None], before, clear)[0].clamp(0, 1)
+
+
+class _Spectrum:
+    """The power of a crop (3, S, S) by frequency, against what models of it say.
+
+    at: the frequencies (M,) downwards and across, per px of 256. power: (M,).
+    """
+
+    def __init__(self, crop: Tensor, noise: float):
+        side = _MEASURED
+        grey = luma(detail.scale(crop[None], side))[0, 0]
+        fade = torch.hann_window(side, periodic=False, device=crop.device)
+        fade = fade[:, None] * fade
+        fade = fade / fade.square().mean().sqrt()
+        grey = (grey - (grey * fade).sum() / fade.sum()) * fade
+        down, across = _frequencies(side, crop.device)
+        radius = torch.hypot(down, across)
+        told = (radius > _BAND[0]) & (radius < _BAND[1])
+        self.power = (torch.fft.rfft2(grey).abs().square() / side**2)[told]
+        self.at = down.expand_as(told)[told], across.expand_as(told)[told]
+        self._own = radius[told] ** -_FALL
+        self._floor = noise**2
+
+    def cost(self, passed: Tensor) -> Tensor:
+        """(K,) negative logarithms of the likelihood of what `passed` (K, M) makes of a picture of
+        unknown strength."""
+        seen = self._own * passed.square()
+        strength = (self.power / (seen + 1e-9)).median(1, keepdim=True).values
+        for _ in range(_ROUNDS):
+            model = strength * seen + self._floor
+            share = seen / model
+            wanted = (self.power * share / model).sum(1, keepdim=True)
+            strength = strength * wanted / share.sum(1, keepdim=True)
+        model = strength * seen + self._floor
+        return (model.log() + self.power / model).sum(1)
+
+
+def _frequencies(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Those of rfft2, per px: (side, 1) downwards and (1, side / 2 + 1) across."""
+    down = torch.fft.fftfreq(side, device=device)[:, None]
+    return down, torch.fft.rfftfreq(side, device=device)[None]
+
+
+def _lens(sigma: Tensor | float, down: Tensor, across: Tensor) -> Tensor:
+    """How much of each frequency a lens blur of that deviation lets through."""
+    return torch.exp(-2 * math.pi**2 * sigma**2 * (down.square() + across.square()))
+
+
+def _passed(
+    sigma: float, length: Tensor | float, angle: float, down: Tensor, across: Tensor
+) -> Tensor:
+    """The same of a trail and a lens blur."""
+    turned = math.radians(angle)
+    along = across * math.cos(turned) + down * math.sin(turned)
+    return torch.sinc(length * along) * _lens(math.hypot(sigma, _WIDTH), down, across)
