@@ -5,6 +5,7 @@ All decisions are made in the crop, at the size the face has in the picture; see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,9 @@ from .host import Host
 
 #: Findings that make the fine detail of an original worthless.
 _SPOILING = ("blur", "motion", "resolution", "pixelation", "noise", "jpeg", "missing")
+
+#: Findings from which an original counts as softer than a picture should be, in its own px.
+_SOFT = {"blur": 0.7, "motion": 2.0, "resolution": 1.5, "pixelation": 1.5}
 
 #: Least side at which tones and features are compared; it is less than twice as many.
 _SMALL = 128
@@ -222,6 +226,8 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> tuple[Tensor, floa
     changed = (small_after - small_before).abs_().mul_(inside).sum() / (3 * inside.sum())
     energies = sharpness.octaves(seen.soft, seen.squares)
     gain = sharpness.gain(energies, ramp, settings.sharpness, float(changed))
+    if gain < 1 and _was_soft(face):
+        gain = 1.0  # what surrounds the face has its damage: to match it would bring that back
     change = seen.after - before
     if gain != 1:
         change.add_(seen.fine[1:], alpha=gain - 1)
@@ -298,6 +304,15 @@ def _lost(seen: View, sharper, ramp: Tensor, face: Face, settings: Settings) -> 
         return None
     fine = seams.finest(ramp, settings.join)
     return detail.enlarged(share - 1, fine.shape[-1]) * fine
+
+
+def _was_soft(face: Face) -> bool:
+    if face.degradation is None:
+        return False
+    scale = float(geometry.scale_of(face.crop.matrix))
+    return any(
+        one.strength > _SOFT.get(one.kind, math.inf) * scale for one in face.degradation.found()
+    )
 
 
 def _trust(face: Face) -> Tensor | None:
