@@ -22,6 +22,10 @@ _FLOOR = (0.5 / 255) ** 2
 _CELL = 4
 _WINDOW = (7, 1.5)
 
+#: Largest side of a picture that products of matrices reduce, beyond which their operands leave the
+#: cache, and how many of the pixels along an axis one product makes.
+_SMALL, _BAND = 1024, 32
+
 
 def finest(picture: Tensor) -> Tensor:
     """The finest octave of (N, C, H, W), of its grey: (N, 1, H, W)."""
@@ -124,15 +128,44 @@ def scale(picture: Tensor, size: int) -> Tensor:
 
     Convention: pixel areas are kept (align_corners=False).
     """
-    if picture.shape[-1] == size:
+    side = picture.shape[-1]
+    if side == size:
         return picture
+    if size < side <= _SMALL and len(picture) == 1 and picture.dtype == torch.float32:
+        return _shrunk(picture, size)
     return F.interpolate(
-        picture,
-        size=(size, size),
-        mode="bicubic",
-        antialias=size < picture.shape[-1],
-        align_corners=False,
+        picture, size=(size, size), mode="bicubic", antialias=size < side, align_corners=False
     )
+
+
+def _shrunk(picture: Tensor, size: int) -> Tensor:
+    """`scale` of one picture to fewer pixels by products of matrices: in a third to two thirds of
+    the time if channels lie last, as in a crop.
+
+    The matrices are zero far from their diagonals, so they are multiplied in bands.
+    """
+    channels, side = picture.shape[1:3]
+    bands = _bands(side, size, picture.device)
+    lines = picture[0].permute(1, 2, 0).reshape(side, -1)
+    rows = torch.cat([share @ lines[seen] for seen, share in bands])
+    rows = rows.view(size, side, channels).permute(2, 0, 1).reshape(-1, side)
+    columns = torch.cat([rows[:, seen] @ share.T for seen, share in bands], 1)
+    return columns.view(1, channels, size, size)
+
+
+@lru_cache(maxsize=64)
+def _bands(side: int, size: int, device: torch.device) -> list[tuple[slice, Tensor]]:
+    """For every few of `size` pixels which of `side` they are made of, and their shares (n, k)."""
+    # Kept for all later calls, so not made for inference alone.
+    with torch.inference_mode(False):
+        each = torch.eye(side, device=device)[None, None]
+        shares = F.interpolate(each, size=(size, side), mode="bicubic", antialias=True)[0, 0]
+        bands = []
+        for share in shares.split(_BAND):
+            seen = share.any(0).nonzero()
+            seen = slice(int(seen[0]), int(seen[-1]) + 1)
+            bands.append((seen, share[:, seen].contiguous()))
+        return bands
 
 
 def grown(picture: Tensor, side: int) -> Tensor:
