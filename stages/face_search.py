@@ -179,9 +179,7 @@ class Search:
             refined.append(faces._replace(scores=_surer(faces.scores, logits)))
         return refined
 
-    def _points(
-        self, levels: list[Level], frame: int, faces: Candidates
-    ) -> tuple[Tensor, Tensor]:
+    def _points(self, levels: list[Level], frame: int, faces: Candidates) -> tuple[Tensor, Tensor]:
         """The mean of what the refiner says of each face at each of GLANCES, mirrored and not."""
         matrices = torch.cat(
             [

@@ -138,7 +138,7 @@ def shrink(pixels: Tensor, ratio: float) -> tuple[Tensor, tuple[float, float]]:
     if (h, w) != goal:
         planes = F.interpolate(small.permute(0, 3, 1, 2), size=goal, mode="bilinear")
         small = planes.permute(0, 2, 3, 1)
-    return small.clamp(0, 1), (goal[1] / (w * factor), goal[0] / (h * factor))
+    return small.clamp_(0, 1), (goal[1] / (w * factor), goal[0] / (h * factor))
 
 
 def _squares(pixels: Tensor, factor: int) -> Tensor:
