@@ -6,7 +6,7 @@ import { CompareView } from "./compare_view.mjs?v=0.1.0";
 import { FacesView } from "./faces_view.mjs?v=0.1.0";
 import { ModelsView } from "./models_view.mjs?v=0.1.0";
 import { byExecutionId, everyNode, remembered } from "./results.mjs?v=0.1.0";
-import { addView } from "./view.mjs?v=0.1.0";
+import { addView, showAgain } from "./view.mjs?v=0.1.0";
 import { speaker } from "./words.mjs?v=0.1.0";
 
 // Which nodes show a comparison, and the menu of models of each node.
@@ -23,6 +23,7 @@ const MENUS = {
   KintsugiIdentityGuard: "embedder",
 };
 const KEYS = ["kintsugi_faces", "kintsugi_compare"];
+const VIEWS = [...KEYS, "kintsugi_models"];
 
 // Runs asked for after a reload: enough for the last few, whose workflows come along.
 const HISTORY = 16;
@@ -226,6 +227,7 @@ app.registerExtension({
   },
 
   afterConfigureGraph() {
+    setTimeout(() => showAgain(app.canvas?.graph?.nodes ?? [], VIEWS)); // once the page has drawn
     void recall();
   },
 

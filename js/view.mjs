@@ -21,9 +21,22 @@ export function addView(app, node, name, label, view) {
   }
   widget.serialize = false;
   widget.label = label;
+  view.element.dataset.view = name;
   passThrough(app, view.element);
   view.changedHeight = () => grow(app, node);
   return widget;
+}
+
+// Show the views of the nodes there are now. After an undo, Nodes 2.0 keeps the elements of the nodes
+// before it on the page, which a click then never leaves.
+export function showAgain(nodes, names) {
+  for (const node of nodes) {
+    for (const widget of node.widgets ?? []) {
+      if (!names.includes(widget.name) || widget.element.isConnected) continue;
+      const place = `[data-node-id="${node.id}"] [data-view="${widget.name}"]`;
+      document.querySelector(place)?.replaceWith(widget.element);
+    }
+  }
 }
 
 // Make a node high enough for its views; in Nodes 2.0 the page's own layout does.

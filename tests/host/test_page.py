@@ -207,6 +207,23 @@ def test_faces_are_picked_from_the_keyboard(page):
     assert FACES in kinds, "Delete must not reach the node"
 
 
+def test_a_pick_is_taken_back_and_the_node_still_listens(page):
+    page.load(example("restore_photo", "group.png"))
+    assert page.run() == ""
+    page.look_at(FACES)
+    assert page.until(lambda: checked(page), ["true"] * 3)
+    page.tab.mouse.click(*page.middle("[data-index='1'] rect"))
+    assert page.until(lambda: checked(page), ["true", "false", "true"])
+    page.tab.mouse.click(1650, 950)
+    page.tab.wait_for_timeout(300)
+    page.tab.keyboard.press("Control+z")
+    assert page.until(lambda: page.value(FACES, "chosen"), "")
+    assert page.until(lambda: checked(page), ["true"] * 3)
+    page.tab.mouse.click(*page.middle("[data-index='2'] rect"))
+    assert page.until(lambda: checked(page), ["true", "true", "false"])
+    assert page.until(lambda: page.value(FACES, "chosen") != "")
+
+
 def test_faces_are_picked_and_the_slider_moved_by_touch(page):
     page.load(example("restore_photo", "group.png"))
     assert page.run() == ""
