@@ -9,6 +9,9 @@ from pathlib import Path
 #: `stages.colour.METHODS`, written out: --help has no time to load torch.
 COLOURS = ("match", "none", "covariance", "wavelet")
 
+#: The largest that torch and the node take.
+LARGEST_SEED = 2**64 - 1
+
 EPILOG = """\
 other commands:
   kintsugi demo -o DIR      restore a sample photo and show before and after
@@ -21,17 +24,28 @@ named as ./demo or ./models.
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not in 0 to 1")
     return value
 
 
 def _whole(text: str) -> int:
+    if not text.strip().lstrip("+-").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number")
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative; 0 means no limit")
     return value
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number in 0 to {LARGEST_SEED}")
+    return int(text)
 
 
 def photo_parser() -> argparse.ArgumentParser:
@@ -61,7 +75,7 @@ def photo_parser() -> argparse.ArgumentParser:
     )
     add("--fidelity", type=_share, default=0.5, help="0 most detail, 1 closest to the photo (0.5)")
     add("--strength", type=_share, default=1.0, help="0 leaves the faces as they are (1)")
-    add("--seed", type=int, default=0, help="for models that draw noise")
+    add("--seed", type=_seed, default=0, help="for models that draw noise")
     add("--steps", type=_whole, default=0, help="for models that work in several; 0: their own")
     add("--size", type=_whole, default=0, help="side of the face crops; 0: 512, less for crowds")
     add("--colour", choices=COLOURS, default="match", help="keep the face's tones?")

@@ -172,6 +172,8 @@ def run_photos(args: argparse.Namespace) -> int:
             raise UsageError(f"--order {args.order}: choose one of {known}")
         if args.size and not SIZES[0] <= args.size <= SIZES[1]:
             raise UsageError(f"--size {args.size}: choose {SIZES[0]} to {SIZES[1]}, or 0")
+        if args.max_size and args.min_size > args.max_size:
+            raise UsageError(f"--min-size {args.min_size} is above --max-size {args.max_size}")
         parse_selection(args.select)
         choose_detector(args.detector)
         choose(args.model, args.commercial_only, host.library)

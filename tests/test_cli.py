@@ -397,6 +397,12 @@ def test_settings_reach_the_stages(tmp_path, stages, rng):
         ("--size", "9", "64 to 4096"),
         ("--fidelity", "1.5", "not in 0 to 1"),
         ("--min-size", "-4", "negative"),
+        ("--min-size", "small", "small is not a whole number"),
+        ("--min-size", "²", "not a whole number"),
+        ("--fidelity", "high", "high is not in 0 to 1"),
+        ("--fidelity", "nan", "nan is not in 0 to 1"),
+        ("--seed", str(2**64), "is not a whole number in 0 to 18446744073709551615"),
+        ("--seed", "-1", "not a whole number in 0"),
     ],
 )
 def test_wrong_usage(tmp_path, stages, rng, capsys, option, value, say):
@@ -405,6 +411,13 @@ def test_wrong_usage(tmp_path, stages, rng, capsys, option, value, say):
         run(tmp_path / "a.png", "-o", tmp_path / "out", option, value)
     assert stopped.value.code == 2 and say in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_sizes_that_no_face_can_have_are_wrong_usage(tmp_path, stages, rng, capsys):
+    photo(tmp_path / "a.png", rng)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "a.png", "-o", tmp_path / "out", "--min-size", 50, "--max-size", 10)
+    assert "--min-size 50 is above --max-size 10" in capsys.readouterr().err
 
 
 def test_an_unknown_or_refused_model_is_wrong_usage(tmp_path, rng, capsys):
