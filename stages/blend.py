@@ -378,13 +378,10 @@ def _regrain(blended, weight, touched, change, picture, region, settings: Settin
     face = grains.compared(picture[region.slices()], blended.permute(1, 2, 0), inside)
     if face is None:
         return
-    roots = grains.lacking(around, *face[:2], settings.grain)
+    roots = grains.lacking(around, *face, settings.grain)
     if roots is None:
         return
     # Where original and restored skin mix, so that both grains together are as strong as one.
     share = ((2 - weight).mul_(weight)).sqrt_().mul_(min(moved / _CHANGED, 1.0))
-    channel = blended.shape[0] // 2
-    before = picture[region.slices()][..., channel]
-    share.mul_(grains.taken(before, blended[channel], face[2], (around, face[1])))
     tile = grains.tile(roots, settings.seed + frame)
     grains.add(blended, tile, share)

@@ -9,11 +9,9 @@ given back.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .detail import blur
-from .quiet import Quiet, quiet, windows
+from .quiet import quiet, windows
 from .spectra import PATCH, TILE, between, leaks, rings_of, spectrum_of, total
 
 #: First ring of frequencies that is grain, in cycles a patch; what is slower is shape and light.
@@ -23,15 +21,12 @@ _SLOWEST = 2
 #: steps of 8 bits. Film of ISO 400 to 1600, scanned, lies below the first.
 _GRAIN, _DAMAGE = 5 / 255, 10 / 255
 
-#: Deviation that is not worth an addition: a quarter of a step of 8 bits.
-_LEAST = 0.25 / 255
+#: Deviation up to which it is faint texture, and from which it is wholly grain; and the least that
+#: is worth an addition.
+_TEXTURE, _SEEN, _LEAST = 0.6 / 255, 1.2 / 255, 0.3 / 255
 
 #: Share of the grain around that a face may lose unnoticed.
 _ALIKE = 0.2
-
-#: Side of the cells in which it is told how much of the grain is gone, and taps and deviation of
-#: the window over those cells.
-_CELL, _NEAR = 4, (11, 2.5)
 
 #: Rounds in which a spectrum is freed of what the window of a patch spreads.
 _ROUNDS = 6
@@ -56,9 +51,7 @@ def spectrum(
     return found if found is None else found.spectrum()
 
 
-def compared(
-    original: Tensor, result: Tensor, where: Tensor
-) -> tuple[Tensor, Tensor, Quiet] | None:
+def compared(original: Tensor, result: Tensor, where: Tensor) -> tuple[Tensor, Tensor] | None:
     """The spectra of a face before and after it was restored, in the same places.
 
     The original's quietest: those of the result are where a restorer took most of the grain away.
@@ -68,12 +61,12 @@ def compared(
         where: (H, W) bool, the restored skin.
 
     Returns:
-        Two spectra and those places, or None as `spectrum`.
+        Two spectra, or None as `spectrum`.
     """
     found = quiet(original, where)
     if found is None:
         return None
-    return found.spectrum(), spectrum_of(windows(result, found.tops, found.lefts)), found
+    return found.spectrum(), spectrum_of(windows(result, found.tops, found.lefts))
 
 
 def deviation(cross: Tensor) -> float:
@@ -98,16 +91,16 @@ def lacking(around: Tensor, before: Tensor, after: Tensor, strength: float) -> T
         (rings, C, C) square roots of the spectrum to add, or None where nothing is to be added.
     """
     found = deviation(around)
-    if found < _LEAST:
+    if found < _TEXTURE:
         return None
     start, end = _GRAIN * max(strength, 1), _DAMAGE * max(strength, 1)
     allowed = min(found, start) * min(max((end - found) / (end - start), 0.0), 1.0)
+    allowed *= min((found - _TEXTURE) / (_SEEN - _TEXTURE), 1.0)
+    # What is slower is shape; of grain there is as much as in the slowest ring that is grain alone.
     around = around[[_SLOWEST] * _SLOWEST + list(range(_SLOWEST, len(around)))]
     own, there = (total(cross).clamp(min=1e-12) for cross in (before, around))
     share = (own / there).clamp(max=1) * (allowed / found) ** 2
-    # Of a face that is louder than grain, the same share of both is taken to be left.
-    left = after * (there / own).clamp(max=1).sqrt()[:, None, None]
-    values, vectors = torch.linalg.eigh(around * share[:, None, None] - left)
+    values, vectors = torch.linalg.eigh(around * share[:, None, None] - after)
     values = values.clamp(min=0)
     values[0] = 0
     roots = vectors @ torch.diag_embed(values.sqrt()) @ vectors.transpose(1, 2)
@@ -131,41 +124,6 @@ def _sharpened(roots: Tensor, wanted: Tensor) -> Tensor:
         gain[:_SLOWEST] = gain[_SLOWEST]
         roots = roots * gain[:, None, None]
     return roots
-
-
-def taken(before: Tensor, after: Tensor, places: Quiet, spectra: tuple[Tensor, Tensor]) -> Tensor:
-    """Where a restorer took as much grain away as in the quiet parts of a face, and where less.
-
-    It may leave more of it at some places, which show by having changed less.
-
-    Args:
-        before, after: (h, w), the same channel of the original and the restored face.
-        places: the quiet parts, from `compared`.
-        spectra: of the surroundings and of the quiet parts of the restored face.
-
-    Returns:
-        (h, w) in [0, 1], what noise of `lacking` is to be multiplied with.
-    """
-    height, width = before.shape
-    down, across = height // _CELL, width // _CELL
-
-    def change(row: int, column: int) -> Tensor:
-        few = (slice(row, None, _CELL), slice(column, None, _CELL))
-        return (after[few] - before[few])[:down, :across]
-
-    # Two finest waves of four of the sixteen pixels of each cell, which tell as much as all.
-    energy = (change(0, 0) - change(1, 1)).square_()
-    energy.add_((change(0, 1) - change(1, 0)).square_())
-    energy = blur(energy[None, None], *_NEAR)[0, 0]
-    top, left = ((at + PATCH // 2) // _CELL for at in (places.tops, places.lefts))
-    typical = energy[top.clamp(max=down - 1), left.clamp(max=across - 1)].mean().clamp(min=1e-12)
-    there, rest = (float(total(cross)[_SLOWEST:].sum()) for cross in spectra)
-    # How much of its amplitude is gone in the quiet parts, and, as the picture changed, here.
-    gone = max(1 - min(rest / max(there, 1e-12), 1.0) ** 0.5, 0.05)
-    here = energy.div_(typical).sqrt_().mul_(gone).clamp_(max=1)
-    share = ((2 - here).mul_(here).div_((2 - gone) * gone)).sqrt_().clamp_(max=1)
-    size = (height, width)
-    return F.interpolate(share[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def tile(roots: Tensor, seed: int) -> Tensor:

@@ -35,6 +35,9 @@ _ABOVE, _CUT, _ENOUGH = 1.0, 0.29, 48
 #: left it in a few places.
 _BELOW_HALF, _BLOCK, _JOINT, _SPARSE = 0.8, 8, 1.3, 0.3
 
+#: How much louder than elsewhere grain may be at another brightness; more is texture.
+_LOUDER = 2.0
+
 #: Brightness beyond which grain is clipped and cannot be measured.
 _RANGE = (0.04, 0.96)
 
@@ -85,8 +88,10 @@ def quiet(picture: Tensor, where: Tensor, lit: tuple[float, float] = (0.0, 1.0))
     if usable > _PLENTY:
         far = (lit[0] - bright).maximum(bright - lit[1]).clamp(min=0)
         far = far.masked_fill(loudness.isinf(), torch.inf)
-        loudness = loudness.masked_fill(far > far.kthvalue(_PLENTY)[0], torch.inf)
-        usable = int(loudness.isfinite().sum())
+        like = loudness.masked_fill(far > far.kthvalue(_PLENTY)[0], torch.inf)
+        few = usable // _PLENTY * _FEWEST
+        if like.kthvalue(_FEWEST)[0] < _LOUDER * loudness.kthvalue(few)[0]:
+            loudness, usable = like, int(like.isfinite().sum())
     if usable < _FEWEST:
         return None
     loudness, order = loudness.sort()
