@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from kintsugi import samples
@@ -44,21 +45,32 @@ OWN = (10, 10)
 GRAIN = 0.015
 
 
-def portrait(name: str, side: float, host: Host) -> tuple[torch.Tensor, torch.Tensor, Faces]:
-    """A portrait (1, H, W, 3) in which the face's crop is `side` px, its grain, and its face."""
-    # Without the film grain of its own: what is laid over it is to be all the grain there is.
-    bare = cv2.fastNlMeansDenoisingColored(np.asarray(samples.portraits()[name]), None, *OWN)
+def without_grain(picture: Image.Image, host: Host) -> tuple[torch.Tensor, Faces]:
+    """A picture (1, H, W, 3) without the grain of its own, and the aligned face in it.
+
+    What is laid over it is to be all the grain there is.
+    """
+    bare = cv2.fastNlMeansDenoisingColored(np.asarray(picture), None, *OWN)
     source = torch.from_numpy(bare).float()[None] / 255
-    faces = align(source, detect(source, count=1, host=host))[1]
+    return source, align(source, detect(source, count=1, host=host))[1]
+
+
+def resized(source: torch.Tensor, faces: Faces, side: float) -> tuple[torch.Tensor, Faces]:
+    """The picture (1, H, W, 3) at the size at which the crop of its face is `side` px."""
     factor = side * float(geometry.scale_of(faces[0].crop.matrix)) / faces[0].crop.size
     size = [round(length * factor) for length in source.shape[1:3]]
     picture = F.interpolate(
         source.permute(0, 3, 1, 2), size, mode="bicubic", antialias=True, align_corners=False
     )
-    noise = torch.randn(1, *size, 3, generator=torch.Generator().manual_seed(0)) * GRAIN
     # As if scanned: 0.1 to 0.9, so that grain is nowhere clipped.
-    picture = picture.clamp(0, 1).permute(0, 2, 3, 1) * 0.8 + 0.1
-    return picture, noise, enlarged(faces, 1, *size)
+    return picture.clamp(0, 1).permute(0, 2, 3, 1) * 0.8 + 0.1, enlarged(faces, 1, *size)
+
+
+def portrait(name: str, side: float, host: Host) -> tuple[torch.Tensor, torch.Tensor, Faces]:
+    """A portrait (1, H, W, 3) in which the face's crop is `side` px, its grain, and its face."""
+    picture, faces = resized(*without_grain(samples.portraits()[name], host), side)
+    noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(0)) * GRAIN
+    return picture, noise, faces
 
 
 def ours(picture: torch.Tensor, faces: Faces, change: Callable, **options) -> tuple:
@@ -130,7 +142,11 @@ def powers(field: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     grain do not count; written apart from `stages.grain`, which is judged by it.
     """
     patches = field.unfold(0, 16, 8).unfold(1, 16, 8)
-    patches = patches[where.unfold(0, 16, 8).unfold(1, 16, 8).flatten(2).all(2)]
+    return powers_of(patches[where.unfold(0, 16, 8).unfold(1, 16, 8).flatten(2).all(2)])
+
+
+def powers_of(patches: torch.Tensor) -> torch.Tensor:
+    """`powers` of patches (N, C, 16, 16)."""
     window = torch.hann_window(16, periodic=False)
     patches = (patches - patches.mean((2, 3), keepdim=True)) * window[:, None] * window
     waves = torch.fft.fft2(patches)
