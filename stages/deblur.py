@@ -33,6 +33,10 @@ _DOUBT, _NOISE = 1.0, 5e3
 #: Deviation of the noise that each step of JPEG quality below 100 counts as, in [0, 1].
 _CODING = 0.1 / 255
 
+#: Mean step from pixel to pixel of a 256 px crop below which it counts as flat, and taps and
+#: deviation of the window over which it is taken.
+_STEP, _NEAR = 0.012, (13, 3.0)
+
 #: Width of a trail, as the deviation of a Gaussian, px.
 _WIDTH = 0.5
 
@@ -114,8 +118,18 @@ def deblur(crop: Tensor, trail: Trail) -> Tensor:
     doubt = _DOUBT * (side / _MEASURED) ** 2 + _NOISE * trail.noise**2
     gain = passed / (passed.square() + doubt * (down.square() + across.square()))
     clear = torch.fft.irfft2(torch.fft.rfft2(wide) * gain, s=wide.shape[-2:])
-    clear = clear[..., margin:-margin, margin:-margin]
+    clear = torch.lerp(before, clear[..., margin:-margin, margin:-margin], _uneven(before))
     return detail.return_to_size(crop[None], before, clear)[0].clamp(0, 1)
+
+
+def _uneven(picture: Tensor) -> Tensor:
+    """(1, 1, s, s) in [0, 1], 0 where a picture (1, 3, s, s) is so flat that nothing was blurred
+    there and what a division adds is the ringing of edges far away."""
+    grey = F.pad(detail.grey(picture), (0, 1, 0, 1), mode="replicate")
+    steps = (grey[..., 1:, :-1] - grey[..., :-1, :-1]).abs_()
+    steps += (grey[..., :-1, 1:] - grey[..., :-1, :-1]).abs_()
+    per_px = picture.shape[-1] / _MEASURED
+    return (detail.blur(steps, *_NEAR) * (per_px / _STEP)).clamp_(max=1)
 
 
 class _Spectrum:
