@@ -289,7 +289,13 @@ def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:
     picture = Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).tobytes())
     if kind == "WEBP":
         options["exact"] = True
-    picture.save(file, kind, **options)
+    try:
+        picture.save(file, kind, **options)
+    except (OSError, ValueError) as error:
+        raise PictureError(
+            f"{path}: {kind} cannot hold {width} x {height} pixels with this metadata "
+            f"({error}); write .png or .tif"
+        ) from error
     splice = {"JPEG": containers.with_jpeg_metadata, "PNG": containers.with_png_metadata}.get(kind)
     if kind == "PNG" and not same and packet:
         return containers.with_png_metadata(file.getvalue(), with_png_packet(b"", packet))

@@ -376,6 +376,11 @@ def test_another_ending_converts(tmp_path, rng):
     photo = pictures.read(tmp_path / "alpha.png")
     with pytest.raises(PictureError, match="alpha"):
         pictures.write(tmp_path / "alpha.jpg", photo, photo.tensor(), mask())
+    Image.new("RGB", (17_000, 2)).save(tmp_path / "wide.png")
+    photo = pictures.read(tmp_path / "wide.png")
+    with pytest.raises(PictureError, match="cannot hold 17000 x 2 pixels.*write .png"):
+        pictures.write(tmp_path / "wide.webp", photo, photo.tensor(), torch.zeros(1, 2, 17_000))
+    assert not (tmp_path / "wide.webp").exists()
 
 
 def bad_files(folder, rng):
