@@ -114,6 +114,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="weights to start from")
     return parser.parse_args()
 
 
@@ -134,6 +135,9 @@ def main() -> None:
         optimiser.load_state_dict(saved["optimiser"])
         average.load_state_dict(saved["average"])
         step, spent = saved["step"], saved["spent"]
+    elif options.start:
+        network.load_state_dict(torch.load(options.start, weights_only=True)["average"])
+        average.load_state_dict(network.state_dict())
     else:
         signs = samples.few["signs"][::8].float()
         network.mean.copy_(signs.mean(0))

@@ -158,10 +158,13 @@ def labels(sample: Sample, how: str) -> tuple[Tensor, ...]:
 
 
 class Damaged:
-    """Endless samples by a mixture of MIXTURE or CALIBRATION."""
+    """Endless samples by a mixture of MIXTURE or CALIBRATION; `often`: a kind that half of the
+    damaged ones have besides, "" for none."""
 
-    def __init__(self, faces: Faces, pictures: list[Picture], mixture: dict[str, float]):
-        self.faces, self.pictures, self.mixture = faces, pictures, mixture
+    def __init__(
+        self, faces: Faces, pictures: list[Picture], mixture: dict[str, float], often: str = ""
+    ):
+        self.faces, self.pictures, self.mixture, self.often = faces, pictures, mixture, often
 
     def draw(self, rng: Generator) -> tuple[Sample, str]:
         """The next sample, and as what it was drawn."""
@@ -179,6 +182,8 @@ class Damaged:
             more = "other" in self.mixture and rng.random() < MISSING
             if more and how != "clean" and "missing" not in kinds:
                 kinds.append("missing")
+            if self.often and how != "clean" and self.often not in kinds and rng.random() < 0.5:
+                kinds.append(self.often)
             sample = damage(face, kinds, rng, least=least)
         if how in ("other", "far"):
             sample.present = dict.fromkeys(KINDS, np.nan)

@@ -102,12 +102,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=40000)
     parser.add_argument("--kept", action="store_true", help="of people kept out, for calibration")
+    parser.add_argument("--often", default="", help="a kind of damage to draw in every other one")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     begin(options.seed, 1, options.out)
     faces = Faces(options.data, "train", calibration=options.kept)
     mixture = CALIBRATION if options.kept else MIXTURE
-    data = Damaged(faces, others(options.data), mixture)
+    data = Damaged(faces, others(options.data), mixture, options.often)
     collect(data, options.out, options.count, options.seed)
 
 

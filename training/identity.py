@@ -176,9 +176,7 @@ def main() -> None:
         parts = [
             1 - (clean * wanted).sum(1).mean(),
             (1 - (damaged * wanted[copied]).sum(1)).sum() / max(len(damaged), 1),
-            neighbourhood(
-                torch.cat([clean, damaged]), torch.cat([wanted, wanted[copied]]), others
-            ),
+            neighbourhood(torch.cat([clean, damaged]), torch.cat([wanted, wanted[copied]]), others),
         ]
         share = len(damaged) / len(both)
         loss = (1 - share) * parts[0] + share * parts[1] + NEIGHBOURS * parts[2]

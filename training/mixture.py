@@ -313,6 +313,22 @@ def damage(
         sample.strength["resolution"] = factor
         shrink = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(3)]
         camera.apply(lambda p: cv2.resize(p, (small, small), interpolation=shrink))
+    mosaic_where = "crop"
+    if has["pixelation"] and rng.random() < 0.5:
+        mosaic_where = "photo"
+    mosaic = 0.0
+
+    def cover_with_blocks(side: int, size: float) -> None:
+        nonlocal mosaic
+        window = _window(side, rng)
+        extents = np.array([window[2] - window[0], window[3] - window[1]])
+        block = max(2, round(size))
+        real = float((extents / np.round(extents / block)).mean())
+        sample.strength["pixelation"] = real * (drawn["pixelation"] / size)
+        camera.apply(lambda p: pixelate(p, block, window))
+        if window[2] - window[0] == side:
+            mosaic = sample.strength["pixelation"]
+
     matrix = cv2.getRotationMatrix2D(((small - 1) / 2, (small - 1) / 2), turn, 1.0)
     matrix[:, 2] += offset / factor
     if turn:
@@ -323,6 +339,8 @@ def damage(
         )
     if has["noise"] and not noise_first:
         camera.add_noise(*noise)
+    if mosaic_where == "photo":
+        cover_with_blocks(small, drawn["pixelation"] * small / side)
     quality = round(drawn["jpeg"])
     if has["jpeg"] and code_where == "photo":
         camera.code(quality)
@@ -339,18 +357,11 @@ def damage(
     elif factor > 1:
         camera.apply(lambda p: cv2.resize(p, (side, side), interpolation=how))
 
-    mosaic = 0.0
-    if has["pixelation"]:
-        window = _window(side, rng)
-        extents = np.array([window[2] - window[0], window[3] - window[1]])
-        block = max(2, round(drawn["pixelation"]))
-        sample.strength["pixelation"] = float((extents / np.round(extents / block)).mean())
-        camera.apply(lambda p: pixelate(p, block, window))
-        if window[2] - window[0] == side:
-            mosaic = sample.strength["pixelation"]
+    if has["pixelation"] and mosaic_where == "crop":
+        cover_with_blocks(side, drawn["pixelation"])
     if has["jpeg"] and code_where == "crop":
         camera.code(quality)
-    elif has["jpeg"] and mosaic and code_where == "photo":
+    elif has["jpeg"] and mosaic and mosaic_where == "crop":
         sample.present["jpeg"] = np.nan
     picture = camera.picture
     if has["missing"] and late:

@@ -224,7 +224,7 @@ def main() -> None:
         fidelity = torch.rand(len(clean)).mul(2).clamp(max=1)
         if phase.plain:
             fidelity = torch.ones(len(clean))
-        freedom = 1 - fidelity
+        freedom = (1 - fidelity).square()
         output = network(damaged, fidelity)
         pixels = charbonnier(output, recast(clean, output) if phase.plain else clean)
         borders = edges(output, clean)
