@@ -69,6 +69,18 @@ def imports(path: Path):
             yield node.level, node.module or ""
 
 
+def test_every_dependency_is_used_and_none_is_missing():
+    files = [path for floor in (".", *FLOORS) for path in (ROOT / floor).glob("*.py")]
+    used = {name.partition(".")[0] for path in files for level, name in imports(path) if not level}
+    names = {"pillow": "PIL", "huggingface-hub": "huggingface_hub"}
+    listed = [line.partition(">")[0] for line in PROJECT["project"]["dependencies"]]
+    listed = {names.get(name, name) for name in listed}
+    optional = {"certifi", "onnxruntime", "skimage", "matplotlib"}  # the pack does without them
+    own = {"aiohttp", "kintsugi", *HOST_ONLY}
+    assert listed - used == set()
+    assert used - listed - optional - own - sys.stdlib_module_names == set()
+
+
 @pytest.mark.parametrize("floor", FLOORS)
 def test_floors_import_only_what_lies_below(floor):
     wrong = []
