@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from . import neighbourhood
@@ -147,16 +148,12 @@ class Level(nn.ModuleList):
 
 def fold_patches(x: Tensor, side: int) -> Tensor:
     """(N, H, W, C) to (N, H / side, W / side, side * side * C), row before column."""
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // side, side, width // side, side, channels)
-    return x.transpose(2, 3).reshape(n, height // side, width // side, -1)
+    return rearrange(x, "n (h y) (w x) c -> n h w (y x c)", y=side, x=side)
 
 
 def unfold_patches(x: Tensor, side: int) -> Tensor:
     """The inverse of `fold_patches`."""
-    n, height, width, channels = x.shape
-    x = x.view(n, height, width, side, side, channels // side**2).transpose(2, 3)
-    return x.reshape(n, height * side, width * side, -1)
+    return rearrange(x, "n h w (y x c) -> n (h y) (w x) c", y=side, x=side)
 
 
 class Projection(nn.Module):

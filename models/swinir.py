@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .upsample import UpsampleConv
@@ -30,15 +31,13 @@ def relative_index() -> Tensor:
 
 def to_windows(x: Tensor) -> Tensor:
     """(N, H, W, C) to (N * windows, 64, C)."""
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // WINDOW, WINDOW, width // WINDOW, WINDOW, channels)
-    return x.transpose(2, 3).reshape(-1, WINDOW**2, channels)
+    return rearrange(x, "n (h y) (w x) c -> (n h w) (y x) c", y=WINDOW, x=WINDOW)
 
 
 def from_windows(x: Tensor, height: int, width: int) -> Tensor:
     """The inverse of `to_windows`."""
-    x = x.view(-1, height // WINDOW, width // WINDOW, WINDOW, WINDOW, x.shape[-1])
-    return x.transpose(2, 3).reshape(-1, height, width, x.shape[-1])
+    rows, columns = height // WINDOW, width // WINDOW
+    return rearrange(x, "(n h w) (y x) c -> n (h y) (w x) c", h=rows, w=columns, y=WINDOW)
 
 
 def shift_mask(height: int, width: int, like: Tensor) -> Tensor:
@@ -73,17 +72,12 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(windows, 64, C) to the same; `mask` (windows of one image, 1, 64, 64)."""
-        windows, places, width = x.shape
-        q, k, v = (
-            self.qkv(x)
-            .view(windows, places, 3, self.heads, width // self.heads)
-            .permute(2, 0, 3, 1, 4)
-        )
+        q, k, v = rearrange(self.qkv(x), "n p (qkv h c) -> qkv n h p c", qkv=3, h=self.heads)
         bias = self.bias
         if mask is not None:
-            bias = (bias + mask).repeat(windows // len(mask), 1, 1, 1)
+            bias = (bias + mask).repeat(len(x) // len(mask), 1, 1, 1)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(mixed.transpose(1, 2).reshape(x.shape))
+        return self.proj(rearrange(mixed, "n h p c -> n p (h c)"))
 
 
 class MLP(nn.Module):
