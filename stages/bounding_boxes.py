@@ -47,9 +47,7 @@ def per_picture(
             f"boxes are given for {len(boxes)} pictures, but the batch has {frames}; "
             "give one list for each picture, or one for all"
         )
-    return [
-        [box for box in map(_corners, each) if _touches(box, height, width)] for each in boxes
-    ]
+    return [[box for box in map(_corners, each) if _touches(box, height, width)] for each in boxes]
 
 
 def _corners(box) -> tuple[float, float, float, float]:

@@ -7,9 +7,20 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from damage_for_tests import degradation
 from faces_for_tests import grainy_picture, place, smooth_picture
 
-from kintsugi.stages import artefacts, colour, detail, grain, masks, placing, seams, sharpness
+from kintsugi.stages import (
+    artefacts,
+    colour,
+    detail,
+    geometry,
+    grain,
+    masks,
+    placing,
+    seams,
+    sharpness,
+)
 from kintsugi.stages.blend import blend
 from kintsugi.stages.degradation_estimate import KINDS, Degradation, Finding
 from kintsugi.stages.fill import fill, missing
@@ -264,6 +275,26 @@ def test_a_face_sharper_than_its_picture_is_softened_and_one_softer_sharpened():
     assert sharpness.gain(found, ramp, "match", 0.1) > 1.1
     assert sharpness.gain(found, ramp, "as is", 0.1) == 1
     assert sharpness.gain(found, ramp, "match", 0.0) == 1
+
+
+def test_a_face_found_soft_is_not_softened_to_its_surroundings():
+    """What is around it has the same blur, which the restorer has just taken away."""
+    picture = planes(grainy_picture(400, 400))
+    for _ in range(6):
+        picture = F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    picture = picture.permute(0, 2, 3, 1)
+    crops, faces = aligned(picture, side=200)
+    sharp = (crops * 8).round() / 8
+    told: list[str] = []
+    blend(picture, sharp, faces, notes=told)
+    assert any("softened" in line for line in told)
+    scale = float(geometry.scale_of(faces[0].crop.matrix))
+    for strength, kept in ((1.0, True), (0.4, False)):
+        found = degradation(0.5, blur=strength * scale)
+        soft = faces.with_faces([replace(faces[0], degradation=found)])
+        told.clear()
+        blend(picture, sharp, soft, notes=told)
+        assert any("softened" in line for line in told) != kept
 
 
 @pytest.mark.parametrize("method", ["match", "covariance", "wavelet"])
