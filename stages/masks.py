@@ -210,7 +210,8 @@ def in_picture(mask: Tensor, frames: int, height: int, width: int, name: str = "
     mask = mask.reshape(-1, *mask.shape[-2:]).float()
     count, rows, columns = mask.shape
     if count not in (1, frames):
-        raise ValueError(f"{name} has {count} masks for {frames} pictures; give one or {frames}")
+        wanted = "one" if frames == 1 else f"one or {frames}"
+        raise ValueError(f"{name} has {count} masks for {frames} picture(s); give {wanted}")
     if (rows, columns) != (height, width):
         if abs(rows * width - columns * height) > max(height, width) * 1.5:
             raise ValueError(

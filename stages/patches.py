@@ -115,7 +115,7 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
     """The original and the restored crop of a face at the size at which they are compared.
 
     Args:
-        picture: (H, W, C), C 1 or 3. crop: (S, S, C or 3). matrix: (2, 3) of Crop.matrix.
+        picture: (H, W, C), C 1 or 3. crop: (S, S, 1 or 3). matrix: (2, 3) of Crop.matrix.
 
     Raises:
         ValueError: crops of other channels.
@@ -134,8 +134,12 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
     channels = before.shape[1]
     if channels == 1 and after.shape[1] == 3:
         after = colour.luma(after)
+    elif channels == 3 and after.shape[1] == 1:
+        after = after.expand(-1, 3, -1, -1)
     elif after.shape[1] != channels:
-        raise ValueError(f"crops have {after.shape[1]} channels, the picture has {channels}")
+        raise ValueError(
+            f"crops have {after.shape[1]} channels, the picture has {channels}; give both as RGB"
+        )
     side = placing.working_side(matrix, size)
     if crop is known:
         before = after = detail.scale(before, side).contiguous()

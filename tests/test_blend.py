@@ -179,3 +179,12 @@ def test_match_gives_back_the_tones():
     after = match(tinted, before)
     drift = (after.mean((2, 3)) - before.mean((2, 3))).abs().max()
     assert drift < 0.01 < (tinted.mean((2, 3)) - before.mean((2, 3))).abs().max()
+
+
+def test_grey_crops_go_into_a_picture_in_colour():
+    picture, crops, faces = scene()
+    grey = crops.mean(-1, keepdim=True)
+    options = {"colour": "none", "tone": "free", "grain": 0}
+    result, _ = blend(picture, grey, faces, **options)
+    wanted, _ = blend(picture, grey.expand_as(crops).contiguous(), faces, **options)
+    assert torch.equal(result, wanted)
