@@ -28,6 +28,9 @@ FACES = ((2.9, 0.33, 2.0), (1.05, 0.07, 1.2), (0.3, 0.035, 0.7))
 #: The same of the difference between the clean and the damaged face.
 DIFFERENCE = ((0.6, 0.28, 1.3), (0.4, 0.065, 1.6), (0.2, 0.035, 1.3))
 
+#: Cells along a side of the squares in which a pattern of their period is looked for.
+GRID = 8
+
 #: Features of the fidelity that modulate the blocks.
 CONDITION = 32
 
@@ -72,6 +75,22 @@ def energy(cells: Tensor) -> Tensor:
     """
     power = F.avg_pool2d(cells.square(), 5, 1, 2, count_include_pad=False)
     return (power + 1e-3).log() / 2 + 0.5
+
+
+def without_grid(change: Tensor) -> Tensor:
+    """(N, 3, S, S) without what recurs from cell to cell: no face has a pattern of their period.
+
+    Of what is finer than a cell, the mean of each of its places over GRID x GRID cells goes.
+    """
+    wide = F.pad(change, (2, 2, 2, 2), mode="replicate")
+    rows = wide[..., 1:-3, :] + wide[..., 2:-2, :] + wide[..., 3:-1, :]
+    rows = rows.add_(wide[..., :-4, :], alpha=0.5).add_(wide[..., 4:, :], alpha=0.5)
+    coarse = rows[..., 1:-3] + rows[..., 2:-2] + rows[..., 3:-1]
+    coarse = coarse.add_(rows[..., :-4], alpha=0.5).add_(rows[..., 4:], alpha=0.5)
+    fine = F.pixel_unshuffle(change.sub(coarse, alpha=1 / SHUFFLE**2), SHUFFLE)
+    side = max(fine.shape[-1] // GRID, 1)
+    mean = F.interpolate(F.adaptive_avg_pool2d(fine, side), fine.shape[-2:], mode="bilinear")
+    return change - F.pixel_shuffle(mean, SHUFFLE)
 
 
 class Block(nn.Module):
@@ -162,7 +181,7 @@ class Restorer(nn.Module):
             for block in blocks:
                 x = block(x, condition)
         change = self.out(x) + self.gate(x) * cells
-        return image + F.pixel_shuffle(F.conv2d(change, self.synthesis), SHUFFLE)
+        return image + without_grid(F.pixel_shuffle(F.conv2d(change, self.synthesis), SHUFFLE))
 
 
 def _construct(state: StateDict) -> Restorer:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from kintsugi.models.loader import build
-from kintsugi.models.restorer import Restorer
+from kintsugi.models.restorer import Restorer, without_grid
 
 WEIGHTS = Path(__file__).parent.parent / "models/weights/kintsugi-restorer.safetensors"
 
@@ -122,3 +122,15 @@ def test_holes_lie_where_the_mask_says():
     assert 0.01 < record.summary()["hole_share"] < 0.12
     assert not (record.hole_mask & ~changed).any()
     assert (changed & ~record.hole_mask).mean() < 0.02
+
+
+def test_a_pattern_of_the_cells_is_left_out_and_nothing_else():
+    ramp = torch.linspace(-0.1, 0.1, 256).expand(1, 3, 256, 256)
+    detail = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 0.05
+    cell = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)) * 0.05
+    pattern = (cell - cell.mean((2, 3), keepdim=True)).tile(64, 64)
+    inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))
+    left = without_grid(ramp + pattern) - ramp
+    assert left[inner].abs().max() < 0.05 * pattern.abs().max()
+    kept = without_grid(ramp + detail) - ramp
+    assert (kept - detail).std() < 0.15 * detail.std()
