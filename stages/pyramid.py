@@ -203,6 +203,8 @@ def sample(levels: list[Level], frames: Tensor, matrices: Tensor, size: int) -> 
         (K, 3, size, size) in [0, 1], float32, grey beyond the picture. Every pixel is the mean of
         four samples, so that a level up to four times too fine does not alias.
     """
+    if not len(matrices):
+        return levels[0].pixels.new_zeros(0, 3, size, size, dtype=torch.float32)
     wanted = torch.linalg.det(matrices[:, :, :2].double()).abs().sqrt().tolist()
     # The coarsest level that is still fine enough; the finest one for what is finer than all.
     fitting = [

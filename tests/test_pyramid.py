@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kintsugi.stages.pyramid import pyramid, sample, shrink
+from kintsugi.stages.pyramid import Level, pyramid, sample, shrink
 
 
 def ramps(height: int, width: int) -> torch.Tensor:
@@ -80,3 +80,9 @@ def test_beyond_the_picture_a_crop_is_grey():
     assert torch.equal(far, torch.full_like(far, 0.5))
     assert torch.allclose(near[:, :, :19], torch.full_like(near[:, :, :19], 0.5))
     assert float(near[0, :, 24:].max()) < 0.3
+
+
+def test_no_crops_is_a_normal_result():
+    levels = [Level(torch.full((1, 3, 40, 50), 0.5), (1.0, 1.0))]
+    nothing = torch.zeros(0, 2, 3, dtype=torch.float64)
+    assert sample(levels, torch.zeros(0, dtype=torch.long), nothing, 96).shape == (0, 3, 96, 96)
