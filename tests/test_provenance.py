@@ -120,6 +120,7 @@ def photo_file(folder, ending: str, deep: bool, packet: bytes | None):
         path.write_bytes(pictures.encode(values, empty, kind, path))
     else:
         options = {"xmp": packet} if packet and ending != ".tif" else {}
+        options |= {"lossless": True} if ending == ".webp" else {}
         if packet and ending == ".tif":
             options = {"tiffinfo": {700: packet}}
         if packet and ending == ".png":
