@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models import zoo
-from . import deblur, degradation_estimate, strategy
+from . import deblur, degradation_estimate, mosaic, strategy
 from .batch import check_crops
 from .colour import luma
 from .degradation_estimate import Degradation
@@ -205,12 +205,24 @@ def _decide(
             reason = f"{plan.reason}; filled where masked"
             way = stock.inpainter or ""
             plans[index] = replace(plan, inpainter=way, fill=not way, reason=reason)
-        trail = deblur.trail(full[index], degradations[index]) if plans[index].works else None
-        if trail is not None:
-            reason = f"{plans[index].reason}; the motion could be measured and was taken back first"
-            plans[index] = replace(plans[index], trail=trail, reason=reason)
+        if plans[index].works:
+            plans[index] = _undone(plans[index], degradations[index], full[index])
     found = found_holes(degradations, full)
     return plans, found if holes is None else torch.maximum(found, holes)
+
+
+def _undone(plan: Plan, degradation: Degradation, crop: Tensor) -> Plan:
+    """The plan with what can be taken back of the damage before a restorer guesses."""
+    if degradation.finding("pixelation").present:
+        block = degradation.finding("pixelation").strength
+        return replace(
+            plan, mosaic=block, reason=f"{plan.reason}; the mosaic's steps smoothed first"
+        )
+    trail = deblur.trail(crop, degradation)
+    if trail is None:
+        return plan
+    reason = f"{plan.reason}; the motion could be measured and was taken back first"
+    return replace(plan, trail=trail, reason=reason)
 
 
 def _lean(planned: float, wish: float) -> float:
@@ -234,6 +246,8 @@ def _follow(
             result[index] = fill(picture, mask, seed=seed).permute(2, 0, 1)
         if plan.trail:
             result[index] = deblur.deblur(result[index], plan.trail)
+        if plan.mosaic:
+            result[index] = mosaic.smooth(result[index], plan.mosaic)
     for step in ("inpainter", "denoiser", "model", "colorizer"):
         groups: dict[tuple[str, float], list[int]] = {}
         for index, plan in enumerate(plans):

@@ -29,8 +29,8 @@ INPAINT, DENOISE, COLOURISE, KEEP_GREY = (
 
 BUILT_IN_MODEL = "kintsugi-restorer"
 
-#: Fidelity of the built-in restorer where it stands in for a generative one: at each strength of
-#: damage its likeness is best there, and its PSNR (benchmarks/results/restoration.md).
+#: Fidelity of the built-in restorer where it stands in for a generative one: at 0.5 its figures are
+#: as good (benchmarks/results/restoration.md), but very soft faces then show a faint grid.
 STAND_IN = 1.0
 
 #: Crop side in px at which the lengths of the tables count, the one most restorers work at.
@@ -182,7 +182,8 @@ class Plan:
     model: a restorer of the zoo, "" for none. fidelity, strength: as `restore` takes them.
     inpainter, denoiser: models that work before it, "" for none. colorizer: one that works after.
     fill: whether missing parts are filled from what is around them, for want of an inpainter.
-    trail: straight motion that is taken back first. reason: what a person reads.
+    trail: straight motion that is taken back first. mosaic: side of the blocks whose steps are
+    smoothed first, px of the crop, 0 for none. reason: what a person reads.
     """
 
     model: str
@@ -194,6 +195,7 @@ class Plan:
     colorizer: str = ""
     fill: bool = False
     trail: Trail | None = None
+    mosaic: float = 0.0
 
     @property
     def works(self) -> bool:

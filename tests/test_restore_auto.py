@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from damage_for_tests import degradation
 from faces_for_tests import grainy_picture, place
 from torch import nn
@@ -267,3 +268,21 @@ def test_motion_is_taken_back_where_the_crop_shows_it(look):
     untouched = restore(clean, host=ManyModels(kintsugi_restorer=0.0))
     assert untouched.plans[0].trail is None, "no trail is in this one's spectrum"
     assert torch.allclose(untouched.crops, clean, atol=1e-5)
+
+
+def test_a_mosaic_is_smoothed_where_it_lies_and_nowhere_else(look):
+    face = samples.portraits()["collins"].crop((97, 0, 353, 256))
+    clean = torch.from_numpy(np.array(face)).float()[None] / 255
+    blocks = F.avg_pool2d(clean.permute(0, 3, 1, 2), 8)
+    blocks = F.interpolate(blocks, scale_factor=8.0).permute(0, 2, 3, 1)
+    crops = torch.where((torch.arange(256) >= 128)[:, None, None], blocks, clean)
+    look(degradation(0.5, pixelation=8.0), stock=Stock())
+    result = restore(crops, host=ManyModels(kintsugi_restorer=0.0))
+    assert "mosaic" in result.plans[0].reason
+
+    def error(found, rows):
+        return float((found[:, rows] - clean[:, rows]).square().mean())
+
+    below, above = slice(144, 248), slice(8, 112)
+    assert error(result.crops, below) < 0.85 * error(crops, below)
+    assert error(result.crops, above) < 0.1 * error(crops, below)

@@ -50,7 +50,7 @@ def test_lost_detail_asks_for_generation(damage):
     told = plan(degradation(0.5, **damage), 512, FULL)
     assert told.model == "gfpgan-1.4" and "eneration" in told.reason
     alone = plan(degradation(0.5, **damage), 512, OFFLINE)
-    assert (alone.model, alone.fidelity) == (BUILT_IN_MODEL, 1.0)
+    assert (alone.model, alone.fidelity) == (BUILT_IN_MODEL, strategy.STAND_IN)
     assert "no generative model is on disk" in alone.reason
 
 
