@@ -62,6 +62,10 @@ class Picture(nn.Module):
         self.where = nn.Conv2d(middle, 1, 1)
         self.refine = nn.Conv2d(middle, fine, 1)
         self.around = nn.Conv2d(fine, fine, 3, padding=1)
+        # Wider, for a scratch goes on beyond the cells it is seen in; begins as nothing.
+        self.along = nn.Conv2d(fine, fine, 3, padding=2, dilation=2)
+        nn.init.zeros_(self.along.weight)
+        nn.init.zeros_(self.along.bias)
         self.think = nn.Conv2d(fine, fine, 1)
         self.missing = nn.Conv2d(fine, SHUFFLE**2 + 4, 1)
         self.size = 3 * middle + 2 * coarse + len(RANKS) + 1
@@ -83,7 +87,8 @@ class Picture(nn.Module):
         deep = deep + F.interpolate(_mix(self.widen, whole), scale_factor=2.0)
         near = F.silu(near + F.interpolate(_mix(self.join, F.silu(deep)), scale_factor=2.0))
         fine = (fine + F.interpolate(_mix(self.refine, near), scale_factor=2.0)).relu_()
-        fine = _mix(self.think, self.around(fine).relu_()).relu_()
+        fine = self.around(fine).relu_()
+        fine = _mix(self.think, (fine + self.along(fine)).relu_()).relu_()
         drawn = _mix(self.missing, fine).permute(0, 2, 3, 1)
         places = _rule(drawn, cells)  # (N, 64, 64, 16)
         missing = places.unflatten(3, (SHUFFLE, SHUFFLE)).transpose(2, 3).flatten(3)
