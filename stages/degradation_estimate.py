@@ -74,9 +74,10 @@ UNITS = {
 
 #: Probability from which a kind counts as present. Set on people of the training split who were
 #: kept out of training, so that few clean faces have any finding
-#: (training/degradation_calibration.py). Two are set by hand below what that prints (noise 0.9, grey
-#: 0.99): single people decide there, drawn again and again, one in falling snow, and three whose
-#: photographs are brown or nearly grey themselves; overexposure above it (0.77), for pale portraits.
+#: (training/degradation_calibration.py). Two are set by hand below what that prints (noise 0.9,
+#: grey 0.99): single people decide there, drawn again and again, one in falling snow, and three
+#: whose photographs are brown or nearly grey themselves; and overexposure above it (0.77), for
+#: portraits that are pale.
 THRESHOLDS = {
     "blur": 0.51,
     "motion": 0.51,
