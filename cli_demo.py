@@ -26,8 +26,9 @@ def run_demo(args: argparse.Namespace) -> int:
     """Write the photo, its restoration and both side by side; the exit status."""
     from . import samples
     from .cli import photo_parser
-    from .cli_photos import do, make_host
+    from .cli_photos import CommandHost, do
     from .cli_plan import Job
+    from .models import zoo
     from .stages.files import PictureError, save
 
     folder = args.output
@@ -37,14 +38,15 @@ def run_demo(args: argparse.Namespace) -> int:
         compare=folder / "before_after.jpg",
         report=folder / "report.json",
     )
-    options = ["--overwrite", "--model", "kintsugi-restorer", "-o", str(folder), str(job.source)]
+    options = ["--overwrite", "-o", str(folder), str(job.source)]
     settings = photo_parser().parse_args(options)
     try:
         file = io.BytesIO()
         samples.album(seed=args.seed).save(file, "PNG")
         folder.mkdir(parents=True, exist_ok=True)
         save(job.source, file.getvalue())
-        done = do(job, settings, make_host("cpu"))
+        # No folder of weights: what shows is what anybody gets.
+        done = do(job, settings, CommandHost("cpu", zoo.Library({})))
     except (PictureError, samples.SamplesMissingError, OSError) as error:
         sys.stderr.write(f"kintsugi: {error}\n")
         return 1
