@@ -1,10 +1,13 @@
-"""Deblur: take back straight motion, before a network guesses at what is left.
+"""Deblur: take back straight motion and lens blur as far as they only weakened what was there.
 
 A trail only weakens the frequencies of a picture, and by how much follows from its length and
 direction. Divided by that, as far as noise allows, they come back: detail that was photographed,
 not invented (Wiener 1949). DegradationEstimate says about how long the trail is; it is then
 measured closer, for a trail that is taken a tenth too long already rings. Where the spectrum shows
 no trail, since something else has happened to the picture afterwards, nothing is done.
+
+Of a lens blur, whose spectrum has no such marks, only the width told is known: half of the detail
+comes from the division, half from the restorer, which errs in other places.
 """
 
 from __future__ import annotations
@@ -33,6 +36,13 @@ _DOUBT, _NOISE = 1.0, 5e3
 #: Deviation of the noise that each step of JPEG quality below 100 counts as, in [0, 1].
 _CODING = 0.1 / 255
 
+#: Share of the width told by which a lens blur is taken back, for too much rings; and the noise, in
+#: [0, 1], above which a division brings up little else.
+_CAUTION, _LOUD = 0.9, 0.03
+
+#: Side to which a crop is reduced to tell its tones, which are the restorer's, from its detail.
+_TONES = 32
+
 #: Mean step from pixel to pixel of a 256 px crop below which it counts as flat, and taps and
 #: deviation of the window over which it is taken.
 _STEP, _NEAR = 0.012, (13, 3.0)
@@ -58,8 +68,9 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Trail:
-    """Straight motion in a crop: its length, px of the crop, and angle, degrees as Finding.angle.
-    sigma: of the lens blur beside it, px. noise: deviation of what lies over both, in [0, 1]."""
+    """Straight motion in a crop: its length, px of the crop, 0 for none, and angle, degrees as
+    Finding.angle. sigma: of the lens blur beside it, px. noise: deviation of what lies over both,
+    in [0, 1]."""
 
     length: float
     angle: float
@@ -79,10 +90,7 @@ def trail(crop: Tensor, degradation: Degradation) -> Trail | None:
     motion, lens = degradation.finding("motion"), degradation.finding("blur")
     if not motion.present or motion.angle is None:
         return None
-    noise, coding = degradation.finding("noise"), degradation.finding("jpeg")
-    loud = noise.strength / 255 if noise.present else 0.0
-    coded = (100 - coding.strength) * _CODING if coding.present else 0.0
-    loud = math.hypot(loud, coded)
+    loud = _noise(degradation)
     factor = _MEASURED / crop.shape[-1]
     sigma = lens.strength * factor if lens.present else 0.0
     spectrum = _Spectrum(crop, max(loud, _ROUNDING))
@@ -104,6 +112,28 @@ def trail(crop: Tensor, degradation: Degradation) -> Trail | None:
     if float(lenses.min() - costs.min()) < _EVIDENT * spectrum.power.numel():
         return None
     return Trail(length / factor, angle % 180, sigma / factor, loud)
+
+
+def lens(degradation: Degradation) -> Trail | None:
+    """The lens blur that findings tell of, where it is the worst of them and little noise is."""
+    worst, loud = next(iter(degradation.found()), None), _noise(degradation)
+    if worst is None or worst.kind != "blur" or loud > _LOUD:
+        return None
+    return Trail(0.0, 0.0, _CAUTION * worst.strength, loud)
+
+
+def shared(restored: Tensor, divided: Tensor) -> Tensor:
+    """(3, S, S) with the tones of `restored` and half of the detail of each."""
+    more = (divided - restored)[None]
+    tones = detail.scale(detail.scale(more, _TONES), more.shape[-1])
+    return torch.add(restored, (more - tones)[0], alpha=0.5).clamp_(0, 1)
+
+
+def _noise(degradation: Degradation) -> float:
+    """Deviation of noise and of what coding left, in [0, 1]."""
+    noise, coding = degradation.finding("noise"), degradation.finding("jpeg")
+    loud = noise.strength / 255 if noise.present else 0.0
+    return math.hypot(loud, (100 - coding.strength) * _CODING if coding.present else 0.0)
 
 
 def deblur(crop: Tensor, trail: Trail) -> Tensor:

@@ -219,10 +219,14 @@ def _undone(plan: Plan, degradation: Degradation, crop: Tensor) -> Plan:
             plan, mosaic=block, reason=f"{plan.reason}; the mosaic's steps smoothed first"
         )
     trail = deblur.trail(crop, degradation)
-    if trail is None:
+    if trail is not None:
+        reason = f"{plan.reason}; the motion could be measured and was taken back first"
+        return replace(plan, trail=trail, reason=reason)
+    lens = deblur.lens(degradation)
+    if lens is None or plan.model != strategy.BUILT_IN_MODEL:
         return plan
-    reason = f"{plan.reason}; the motion could be measured and was taken back first"
-    return replace(plan, trail=trail, reason=reason)
+    reason = f"{plan.reason}; half of the detail is divided out of the blur, not guessed"
+    return replace(plan, lens=lens, reason=reason)
 
 
 def _lean(planned: float, wish: float) -> float:
@@ -248,6 +252,11 @@ def _follow(
             result[index] = deblur.deblur(result[index], plan.trail)
         if plan.mosaic:
             result[index] = mosaic.smooth(result[index], plan.mosaic)
+    divided = {
+        index: deblur.deblur(result[index], plan.lens)
+        for index, plan in enumerate(plans)
+        if plan.lens
+    }
     for step in ("inpainter", "denoiser", "model", "colorizer"):
         groups: dict[tuple[str, float], list[int]] = {}
         for index, plan in enumerate(plans):
@@ -265,6 +274,8 @@ def _follow(
                 steps=steps,
                 holes=None if holes is None else holes[members],
             )
+    for index, other in divided.items():
+        result[index] = deblur.shared(result[index], other)
     for index, plan in enumerate(plans):
         if plan.works and plan.strength < 1:
             result[index] = torch.lerp(full[index], result[index], plan.strength)

@@ -182,7 +182,8 @@ class Plan:
     model: a restorer of the zoo, "" for none. fidelity, strength: as `restore` takes them.
     inpainter, denoiser: models that work before it, "" for none. colorizer: one that works after.
     fill: whether missing parts are filled from what is around them, for want of an inpainter.
-    trail: straight motion that is taken back first. mosaic: side of the blocks whose steps are
+    trail: straight motion that is taken back first. lens: blur that is taken back beside what the
+    restorer does. mosaic: side of the blocks whose steps are
     smoothed first, px of the crop, 0 for none. reason: what a person reads.
     """
 
@@ -195,6 +196,7 @@ class Plan:
     colorizer: str = ""
     fill: bool = False
     trail: Trail | None = None
+    lens: Trail | None = None
     mosaic: float = 0.0
 
     @property

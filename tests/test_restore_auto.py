@@ -13,7 +13,7 @@ from faces_for_tests import grainy_picture, place
 from torch import nn
 
 from kintsugi import samples
-from kintsugi.stages import degradation_estimate, strategy
+from kintsugi.stages import degradation_estimate, detail, strategy
 from kintsugi.stages.host import Host
 from kintsugi.stages.restore import restore
 from kintsugi.stages.strategy import BUILT_IN_MODEL, Stock
@@ -268,6 +268,24 @@ def test_motion_is_taken_back_where_the_crop_shows_it(look):
     untouched = restore(clean, host=ManyModels(kintsugi_restorer=0.0))
     assert untouched.plans[0].trail is None, "no trail is in this one's spectrum"
     assert torch.allclose(untouched.crops, clean, atol=1e-5)
+
+
+def test_lens_blur_is_divided_out_where_it_is_the_worst(look):
+    face = samples.portraits()["collins"].crop((97, 0, 353, 256))
+    clean = torch.from_numpy(np.array(face)).float()[None] / 255
+    crops = detail.blur(clean.permute(0, 3, 1, 2), 13, 2.0).permute(0, 2, 3, 1)
+
+    def error(found):
+        return float((found - clean)[:, 32:-32, 32:-32].square().mean())
+
+    look(degradation(0.5, blur=2.0, resolution=2.0), stock=Stock())
+    result = restore(crops, host=ManyModels(kintsugi_restorer=0.0))
+    assert "divided out of the blur" in result.plans[0].reason
+    assert error(result.crops) < 0.8 * error(crops), "a restorer that does nothing gives half"
+    for other in ({"resolution": 8.0, "blur": 2.0}, {"blur": 2.0, "noise": 20.0}):
+        look(degradation(0.5, **other), stock=Stock())
+        result = restore(crops, host=ManyModels(kintsugi_restorer=0.0))
+        assert result.plans[0].lens is None and torch.allclose(result.crops, crops, atol=1e-5)
 
 
 def test_a_mosaic_is_smoothed_where_it_lies_and_nowhere_else(look):
