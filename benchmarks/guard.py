@@ -75,7 +75,7 @@ def swaps(clean: Tensor, restored: Tensor) -> dict[tuple[str, float], Tensor]:
         planes = (part.permute(0, 3, 1, 2) for part in (face, restored))
         return colour.match(*planes).permute(0, 2, 3, 1).clamp(0, 1)
 
-    oval = blur(octaves.region("face", 256)[None, None], (31, 31), (8.0, 8.0))[0, 0, ..., None]
+    oval = blur(octaves.region("face", 256)[None, None], 31, 8.0)[0, 0, ..., None]
     strangers = {
         "clean": clean.roll(1, 0),
         "restored": restored.roll(7, 0),
