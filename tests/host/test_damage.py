@@ -74,8 +74,11 @@ def test_the_findings_are_those_of_the_stage_and_reach_restore(server, inputs):
     assert float(severity) == pytest.approx(expected.severity, abs=0.01) and float(severity) > 0.05
     assert report.splitlines()[0].startswith("1 face, worst severity ")
     (line,) = report.splitlines()[1:]
-    # What was found is told by both nodes alike, as it was measured once.
-    assert line in done.splitlines()
+    # What was found is told by both nodes alike, as it was measured once; Restore says besides what
+    # it took back of it.
+    found, _, model = line.rpartition(" (")
+    (told,) = done.splitlines()[1:]
+    assert told.startswith(found) and told.endswith(f" ({model}")
     (drawn,) = (pixels(path) for path in server.images(entry, "heat"))
     np.testing.assert_allclose(drawn.astype(int), as_saved(expected.heat_map)[0], atol=3)
 
