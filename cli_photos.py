@@ -136,7 +136,8 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
         mended, after = mended.with_faces(mended[row] for row in going), after[going]
     notes: list[str] = []
     # Scratches and holes that were filled in a crop do not end where its face does.
-    holes = missing(mended)
+    plans = dict(zip((face.id for face in faces), restored.plans, strict=True))
+    holes = missing(mended.with_faces(face for face in mended if plans[face.id].fills))
     result, mask = blend(
         image,
         after,

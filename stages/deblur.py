@@ -141,7 +141,7 @@ def deblur(crop: Tensor, trail: Trail) -> Tensor:
     size = crop.shape[-1]
     side = min(size, _LARGEST)
     before = detail.scale(crop[None], side)
-    factor, margin = side / size, int(side * _MARGIN)
+    factor, margin = side / size, max(int(side * _MARGIN), 1)
     wide = F.pad(before, (margin,) * 4, mode="reflect")
     down, across = _frequencies(wide.shape[-1], crop.device)
     passed = _passed(trail.sigma * factor, trail.length * factor, trail.angle, down, across)

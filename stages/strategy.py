@@ -183,8 +183,8 @@ class Plan:
     inpainter, denoiser: models that work before it, "" for none. colorizer: one that works after.
     fill: whether missing parts are filled from what is around them, for want of an inpainter.
     trail: straight motion that is taken back first. lens: blur that is taken back beside what the
-    restorer does. mosaic: side of the blocks whose steps are
-    smoothed first, px of the crop, 0 for none. reason: what a person reads.
+    restorer does. mosaic: side of the blocks whose steps are smoothed first, px of the crop, 0 for
+    none. reason: what a person reads.
     """
 
     model: str
@@ -203,6 +203,11 @@ class Plan:
     def works(self) -> bool:
         """Whether anything is done; if not, the face stays as it is, bit for bit."""
         return self.fill or bool(self.models)
+
+    @property
+    def fills(self) -> bool:
+        """Whether what is missing is filled, and for good."""
+        return self.strength == 1 and (self.fill or bool(self.inpainter))
 
     @property
     def models(self) -> tuple[str, ...]:

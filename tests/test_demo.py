@@ -47,6 +47,8 @@ def test_the_demo_finds_every_face(demo):
     centres = {(round(x / 40), round(y / 40)) for x, y in map(_centre, report["faces"])}
     assert len(centres) == len(report["faces"]) == 5
     assert {face["model"] for face in report["faces"]} == {"kintsugi-restorer"}
+    # One of the photographs is scratched.
+    assert sum(face["filled"] for face in report["faces"]) == 1
 
 
 def _centre(face):

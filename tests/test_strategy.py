@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from damage_for_tests import degradation
 
@@ -135,3 +137,10 @@ def test_the_table_is_sound():
     for row in strategy.CHOICES:
         assert 0 <= row.fidelity <= 1 and 0 < row.strength <= 1 and row.reason
         assert row.action in (strategy.LEAVE, strategy.BUILT_IN, strategy.GENERATE)
+
+
+def test_what_is_mixed_with_its_original_is_not_filled_for_good():
+    told = plan(degradation(0.6, missing=0.05), 512, OFFLINE)
+    assert told.fill and told.fills
+    assert not replace(told, strength=0.5).fills
+    assert not plan(degradation(0.6, blur=6.0), 512, OFFLINE).fills
