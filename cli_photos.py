@@ -213,12 +213,17 @@ def _tell(line: str) -> None:
 def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
     """Restore one photo and write its files.
 
+    What exists stays. A comparison or report that is missing beside its result, for want of space
+    or because nobody asked for it before, is made if the photo comes out the same again.
+
     Raises:
         PictureError: the photo cannot be read or a file cannot be written.
     """
     present = [path for path in job.files if os.path.exists(path)]
-    if present and not args.overwrite:
+    complete = len(present) == len(job.files) or job.result not in present
+    if present and complete and not args.overwrite:
         return Done(f"{job.source}: left alone, {present[0]} exists (--overwrite replaces it)")
+    wanted = [path for path in job.files if args.overwrite or path not in present]
     photo = pictures.read(job.source)
     before = photo.tensor()
     mended = mend(before, args, host)
@@ -230,17 +235,27 @@ def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
         ) from error
     unchanged = not bool((mended.mask > 0).any())
     if unchanged and job.result.suffix.lower() == job.source.suffix.lower():
-        save(job.result, job.source.read_bytes())
+        data = job.source.read_bytes()
     else:
         what = sentence(mended.faces)
         told = photo if unchanged else marked(photo, what, f"kintsugi-faces {version()}")
-        pictures.write(job.result, told, mended.image, mended.mask)
-    if job.compare:
+        data = pictures.encoded(job.result, told, mended.image, mended.mask)
+    if job.result in wanted:
+        save(job.result, data)
+    elif job.result.read_bytes() != data:
+        return Done(
+            f"{job.source}: left alone, {job.result} exists and was made otherwise: "
+            f"{wanted[0].name} would show another picture (--overwrite replaces all)"
+        )
+    if job.compare in wanted:
         compare.write(job.compare, before, mended.image, mended.faces)
-    if job.report:
+    if job.report in wanted:
         text = json.dumps(report(job, mended), indent=1, ensure_ascii=False)
         # A name that is no Unicode is told with escapes, which JSON reads back.
         save(job.report, (text + "\n").encode("utf-8", "backslashreplace"))
+    if job.result not in wanted:
+        added = " and ".join(path.name for path in wanted)
+        return Done(f"{job.source}: {job.result} is there already, {added} added")
     line = f"{mended.summary} -> {job.result}"
     if not len(mended.faces):
         line = "no face found, copied unchanged (try a lower --confidence)"

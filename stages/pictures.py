@@ -246,21 +246,32 @@ def changed(photo: Photo, image: Tensor, mask: Tensor) -> np.ndarray:
 
 
 def write(path: Path, photo: Photo, image: Tensor, mask: Tensor) -> None:
-    """Write a restored photo with the metadata of its source.
+    """Write a restored photo with the metadata of its source, the whole file or nothing.
+
+    Args:
+        path, photo, image, mask: as `encoded` takes them.
+
+    Raises:
+        PictureError: the format cannot hold the picture, or the file cannot be written.
+    """
+    save(path, encoded(path, photo, image, mask))
+
+
+def encoded(path: Path, photo: Photo, image: Tensor, mask: Tensor) -> bytes:
+    """The file of a restored photo with the metadata of its source.
 
     Args:
         path: its ending names the format; the source's own format where the endings agree.
         image, mask: as in `changed`.
 
     Raises:
-        PictureError: the format cannot hold the picture, or the file cannot be written; no part of
-            it is left then.
+        PictureError: the format cannot hold the picture.
     """
     same = path.suffix.lower() == photo.path.suffix.lower()
     kind = photo.format if same else FORMATS.get(path.suffix.lower())
     if kind is None:
         raise PictureError(f"{path}: unknown ending; choose one of {', '.join(FORMATS)}")
-    save(path, encode(changed(photo, image, mask), photo, kind, path))
+    return encode(changed(photo, image, mask), photo, kind, path)
 
 
 def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from kintsugi import cli, cli_photos
 from kintsugi.models import zoo
+from kintsugi.stages.files import PictureError
 from kintsugi.stages.identity_guard import guard
 from kintsugi.stages.restore import Restored
 from kintsugi.stages.strategy import Plan
@@ -165,10 +166,12 @@ def test_an_existing_result_is_left_alone(tmp_path, stages, rng, capsys):
     photo(tmp_path / "a.png", rng)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.png").write_bytes(b"mine")
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out") == 0
+    assert "--overwrite" in capsys.readouterr().err and not stages["detect"]
     assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--report") == 0
-    assert "--overwrite" in capsys.readouterr().err
+    assert "a.report.json would show another picture (--overwrite" in capsys.readouterr().err
     assert names(tmp_path / "out") == ["a.png"]
-    assert (tmp_path / "out" / "a.png").read_bytes() == b"mine" and not stages["detect"]
+    assert (tmp_path / "out" / "a.png").read_bytes() == b"mine"
     assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--overwrite") == 0
     assert (tmp_path / "out" / "a.png").read_bytes() != b"mine"
 
@@ -478,6 +481,33 @@ def test_disk_full(tmp_path, stages, rng, capsys):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "big.png: cannot be written: File too large" in capsys.readouterr().err
     assert names(tmp_path / "out") == ["small.png"]
+
+
+def test_what_a_failed_run_left_out_is_added_by_the_next(
+    tmp_path, stages, rng, capsys, monkeypatch
+):
+    photo(tmp_path / "a.png", rng)
+    arguments = tmp_path / "a.png", "-o", tmp_path / "out", "--compare", "--report"
+    with monkeypatch.context() as broken:
+
+        def full(path, *_):
+            raise PictureError(f"{path}: cannot be written: No space left on device")
+
+        broken.setattr(cli_photos.compare, "save", full)
+        assert run(*arguments) == 1
+    assert names(tmp_path / "out") == ["a.png"]
+    whole = (tmp_path / "out" / "a.png").read_bytes()
+    assert run(*arguments) == 0
+    assert "a.compare.png and a.report.json added" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["a.compare.png", "a.png", "a.report.json"]
+    assert (tmp_path / "out" / "a.png").read_bytes() == whole
+    assert run(*arguments) == 0 and len(stages["detect"]) == 2, "all is there"
+
+    # A comparison of another restoration would belong to a picture that is not there.
+    (tmp_path / "out" / "a.compare.png").unlink()
+    assert run(*arguments, "--strength", "0.3") == 0
+    assert "was made otherwise" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["a.png", "a.report.json"]
 
 
 def test_an_output_folder_that_cannot_be_written(tmp_path, stages, rng, capsys, monkeypatch):
