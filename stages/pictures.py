@@ -109,8 +109,8 @@ def read(path: Path) -> Photo:
         raise PictureError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
         raise PictureError(
-            f"{path}: is not a JPEG, PNG, WebP or TIFF picture with 8 or 16 bits a channel; "
-            "convert it to one of these"
+            f"{path}: is not a JPEG, PNG, WebP or TIFF picture that can be read; convert it to one "
+            "of these, grey or RGB with 8 or 16 bits a channel"
         ) from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{path}: {error}; make it smaller or cut it into parts") from error
@@ -168,6 +168,11 @@ def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
         raise PictureError("has its alpha multiplied in; save it with plain (unassociated) alpha")
     if image.format == "TIFF" and 2 in image.tag_v2.get(339, ()):
         raise PictureError("has signed values; save it as unsigned 8 or 16 bit")
+    if image.format == "TIFF" and image.tag_v2.get(277, 1) > len(image.getbands()):
+        raise PictureError(
+            f"has {image.tag_v2[277]} channels, of which only {', '.join(image.getbands())} would be "
+            "kept; save it as grey or RGB with one alpha channel or none"
+        )
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N") or (image.mode == "I" and deep_bits):
         if image.format == "TIFF" and image.tag_v2.get(262) == 0:
             raise PictureError("is a 16-bit TIFF in which 0 is white; save it with 0 as black")

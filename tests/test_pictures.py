@@ -416,6 +416,14 @@ def bad_files(folder, rng):
     for name, dtype in (("signed8.tif", np.int8), ("signed16.tif", np.int16)):
         tifffile.imwrite(folder / name, noise(rng, 1, dtype)[..., 0])
         yield name, (folder / name).read_bytes(), "signed values"
+    # Scanners keep infrared in such a channel, Photoshop selections.
+    for channels, dtype, extra in (
+        (4, np.uint8, (0,)), (4, np.uint16, (0,)), (5, np.uint8, (0, 0)), (5, np.uint8, (2, 0))
+    ):  # fmt: skip
+        name = f"{channels}_{dtype.__name__}_{extra[0]}.tif"
+        many = noise(rng, channels, dtype)
+        tifffile.imwrite(folder / name, many, photometric="rgb", extrasamples=extra)
+        yield name, (folder / name).read_bytes(), f"has {channels} channels, of which only R, G, B"
     frames = [Image.fromarray(noise(rng, 3)) for _ in range(3)]
     frames[0].save(folder / "moving.webp", save_all=True, append_images=frames[1:])
     yield "moving.webp", (folder / "moving.webp").read_bytes(), "holds 3 pictures"
