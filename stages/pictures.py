@@ -170,8 +170,8 @@ def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
         raise PictureError("has signed values; save it as unsigned 8 or 16 bit")
     if image.format == "TIFF" and image.tag_v2.get(277, 1) > len(image.getbands()):
         raise PictureError(
-            f"has {image.tag_v2[277]} channels, of which only {', '.join(image.getbands())} would be "
-            "kept; save it as grey or RGB with one alpha channel or none"
+            f"has {image.tag_v2[277]} channels, of which only {', '.join(image.getbands())} would "
+            "be kept; save it as grey or RGB with one alpha channel or none"
         )
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N") or (image.mode == "I" and deep_bits):
         if image.format == "TIFF" and image.tag_v2.get(262) == 0:
