@@ -7,6 +7,7 @@ on the CPU and is never written to after construction.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,20 @@ FIVE_POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 SCHEMES = {"ibug68": 68, "wflw98": 98, "facemesh478": 478}
 
 
-def _tensor(value, shape: tuple[int | None, ...], name: str) -> Tensor:
+#: Coordinates beyond this, px, lie near no picture and no longer fit into whole numbers.
+_FARTHEST = 1e9
+
+
+def _tensor(value, shape: tuple[int, ...], name: str) -> Tensor:
     tensor = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
-    fits = tensor.dim() == len(shape) and all(
-        want is None or have == want for have, want in zip(tensor.shape, shape, strict=True)
-    )
-    if not fits:
+    if tuple(tensor.shape) != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}")
+    wrong = tensor[~(tensor.abs() <= _FARTHEST)]
+    if len(wrong):
+        raise ValueError(
+            f"{name}: {float(wrong[0])} is no place in or near a picture; look at what made these "
+            "faces"
+        )
     return tensor
 
 
@@ -39,7 +47,8 @@ def _tensor(value, shape: tuple[int | None, ...], name: str) -> Tensor:
 class Crop:
     """How a face was cut out: `matrix` (2, 3) maps picture pixels to crop pixels, `size` is the
     side of the square crop, `template` names the landmark template it was fitted to, `cut` knows
-    where the pixels are as long as they live."""
+    where the pixels are as long as they live. Raises ValueError for a matrix that has no way back
+    and for a side that is no whole number of pixels."""
 
     matrix: Tensor
     size: int
@@ -48,6 +57,11 @@ class Crop:
 
     def __post_init__(self):
         object.__setattr__(self, "matrix", _tensor(self.matrix, (2, 3), "Crop.matrix"))
+        (a, b, _), (c, d, _) = self.matrix.tolist()
+        if a * d == b * c:
+            raise ValueError(f"Crop.matrix {self.matrix.tolist()} has no inverse; align again")
+        if self.size != int(self.size) or self.size < 1:
+            raise ValueError(f"Crop.size is {self.size}; expected a side in whole pixels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +72,8 @@ class Face:
     box: (x0, y0, x1, y1). score: detector confidence in [0, 1]. points: (5, 2), see FIVE_POINTS.
     landmarks: (K, 2) in the numbering of `scheme`. pose: yaw, pitch, roll in degrees.
     provenance: what was done to it so far, for reports and the picture's metadata.
+
+    Raises ValueError for tensors of other shapes and figures that are not finite.
     """
 
     id: int
@@ -74,17 +90,19 @@ class Face:
     provenance: Provenance | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "box", _tensor(self.box, (4,), "Face.box"))
-        object.__setattr__(self, "points", _tensor(self.points, (5, 2), "Face.points"))
+        if not math.isfinite(self.score):
+            raise ValueError(f"the score of face {self.id} is {self.score}; expected 0 to 1")
+        box = _tensor(self.box, (4,), f"the box of face {self.id}")
+        points = _tensor(self.points, (5, 2), f"the points of face {self.id}")
+        object.__setattr__(self, "box", box)
+        object.__setattr__(self, "points", points)
         if (self.landmarks is None) != (self.scheme is None):
             raise ValueError("Face.landmarks and Face.scheme are set together or not at all")
         if self.landmarks is not None:
             if self.scheme not in SCHEMES:
                 raise ValueError(f"unknown scheme {self.scheme!r}; known: {', '.join(SCHEMES)}")
-            count = SCHEMES[self.scheme]
-            object.__setattr__(
-                self, "landmarks", _tensor(self.landmarks, (count, 2), "Face.landmarks")
-            )
+            shape, name = (SCHEMES[self.scheme], 2), f"the landmarks of face {self.id}"
+            object.__setattr__(self, "landmarks", _tensor(self.landmarks, shape, name))
 
     @property
     def width(self) -> float:
