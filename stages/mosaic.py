@@ -19,6 +19,9 @@ from .colour import luma
 #: Least side of a block, px.
 _LEAST = 2.0
 
+#: Pixels of a block at most on the grid on which means are taken.
+_GRID = 64
+
 #: How concentrated steps are in a mosaic: in a share of the pixels of this over the block's side,
 #: or this more; and the share of that limit over which a crop counts as mosaic by degrees.
 _STEPS, _MORE, _DEGREES = 2.0, 0.12, 0.3
@@ -30,13 +33,21 @@ def smooth(crop: Tensor, block: float) -> Tensor:
     Args:
         crop: (3, S, S) in [0, 1]. block: side of a block, px of the crop.
     """
-    block = max(block, _LEAST)
-    means = _squares(crop[:, None], block)[:, 0]
-    return torch.lerp(crop, means, _where(crop[None], block)[0])
+    size, block = crop.shape[-1], max(block, _LEAST)
+    # What is looked at here changes slowly from pixel to pixel of large blocks.
+    side = min(size, math.ceil(size * _GRID / block))
+    means = _squares(_reduced(crop[:, None], side), block * side / size)
+    share = _where(crop[None], block, side)
+    return torch.lerp(crop, detail.enlarged(means, size)[:, 0], detail.enlarged(share, size)[0])
+
+
+def _reduced(planes: Tensor, side: int) -> Tensor:
+    """(N, C, S, S) to means (N, C, side, side)."""
+    return planes if planes.shape[-1] == side else F.interpolate(planes, (side, side), mode="area")
 
 
 def _squares(planes: Tensor, side: float) -> Tensor:
-    """(N, 1, S, S), means over squares around each pixel, of any side in px."""
+    """(N, 1, s, s), means over squares around each pixel, of any side in px."""
     reach = math.ceil((side - 1) / 2)
     at = torch.arange(-reach, reach + 1, device=planes.device)
     kernel = (side / 2 - (at.abs() - 0.5)).clamp(0, 1)
@@ -45,13 +56,14 @@ def _squares(planes: Tensor, side: float) -> Tensor:
     return F.conv2d(F.conv2d(wide, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
 
-def _where(crop: Tensor, block: float) -> Tensor:
-    """(1, 1, S, S) in [0, 1], how surely a mosaic of that block lies around each pixel."""
+def _where(crop: Tensor, block: float, side: int) -> Tensor:
+    """(1, 1, side, side) in [0, 1], how surely there is a mosaic of that block in (1, 3, S, S)."""
     grey = F.pad(luma(crop), (0, 1, 0, 1), mode="replicate")
     across = (grey[..., :-1, 1:] - grey[..., :-1, :-1]).abs()
     steps = across + (grey[..., 1:, :-1] - grey[..., :-1, :-1]).abs()
-    around = detail.blur(torch.cat([steps, steps.square()], 1), 2 * int(2 * block) + 1, block)
-    mean, square = around.split(1, 1)
+    near = block * side / crop.shape[-1]
+    steps = _reduced(torch.cat([steps, steps.square()], 1), side)
+    mean, square = detail.blur(steps, 2 * int(2 * near) + 1, near).split(1, 1)
     spread = mean.square() / (square + 1e-9)
     limit = _STEPS / block + _MORE
     return ((limit - spread) / (_DEGREES * limit)).clamp(0, 1)

@@ -1,0 +1,54 @@
+"""Mosaic: its steps smoothed where they are, whatever the size of crop and block."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+from faces_for_tests import smooth_picture
+
+from kintsugi.stages import mosaic
+
+
+def picture(size: int) -> torch.Tensor:
+    """(3, size, size), four hills across."""
+    coarse = smooth_picture(128, 128).permute(0, 3, 1, 2)
+    return F.interpolate(coarse, (size, size), mode="bicubic")[0].clamp(0, 1)
+
+
+def blocks(clean: torch.Tensor, side: int) -> torch.Tensor:
+    """A mosaic of whole blocks, the last ones cut off at the border."""
+    size = clean.shape[-1]
+    wide = F.pad(clean[None], (0, -size % side, 0, -size % side), mode="replicate")
+    means = F.avg_pool2d(wide, side)
+    return F.interpolate(means, scale_factor=side)[0, :, :size, :size]
+
+
+def error(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).square().mean())
+
+
+@pytest.mark.parametrize(("size", "side"), ((64, 4), (100, 6), (257, 8), (512, 16), (512, 40)))
+def test_what_is_smoothed_is_nearer_to_what_was_there(size, side):
+    clean = picture(size)
+    found = mosaic.smooth(blocks(clean, side), side)
+    assert found.shape == clean.shape
+    assert error(found, clean) < 0.6 * error(blocks(clean, side), clean)
+
+
+@pytest.mark.parametrize("block", (0.0, 7.3, 5000.0))
+def test_a_picture_without_a_mosaic_is_left_alone(block):
+    generator = torch.Generator().manual_seed(0)
+    flat, noisy = torch.full((3, 64, 64), 0.4), torch.rand(3, 64, 64, generator=generator)
+    assert torch.allclose(mosaic.smooth(flat, block), flat)
+    if block == 7.3:
+        assert torch.equal(mosaic.smooth(noisy, block), noisy)
+
+
+def test_large_blocks_cost_no_more_than_small_ones():
+    crop = picture(512)
+    start = time.process_time()
+    mosaic.smooth(crop, 400.0)
+    assert time.process_time() - start < 2, "ten seconds, were every pixel of a block looked at"
