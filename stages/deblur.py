@@ -177,7 +177,9 @@ class _Spectrum:
         grey = (grey - (grey * fade).sum() / fade.sum()) * fade
         down, across = _frequencies(side, crop.device)
         radius = torch.hypot(down, across)
-        told = (radius > _BAND[0]) & (radius < _BAND[1])
+        # A crop that was enlarged holds no higher frequencies, moved or not.
+        own = min(crop.shape[-1] / side, 1.0)
+        told = (radius > _BAND[0]) & (radius < _BAND[1] * own)
         self.power = (torch.fft.rfft2(grey).abs().square() / side**2)[told]
         self.at = down.expand_as(told)[told], across.expand_as(told)[told]
         self._own = radius[told] ** -_FALL
