@@ -151,7 +151,7 @@ def restore(
     if model == "auto":
         degradations = _degradations(crops, faces, host)
         stock = strategy.stock(host.library, commercial_only)
-        plans, holes = _decide(degradations, full, holes, stock, colourise)
+        plans, holes = _decide(degradations, full, holes, stock, colourise, host)
         plans = [replace(plan, fidelity=_lean(plan.fidelity, fidelity)) for plan in plans]
     else:
         plans = [Plan(card.name, fidelity, 1.0, "asked for")] * count
@@ -196,6 +196,7 @@ def _decide(
     holes: Tensor | None,
     stock: strategy.Stock,
     colourise: bool,
+    host: Host,
 ) -> tuple[list[Plan], Tensor]:
     """The plan of each face, and all there is to fill: what the user says and what was found."""
     size = full.shape[-1]
@@ -207,6 +208,7 @@ def _decide(
             plans[index] = replace(plan, inpainter=way, fill=not way, reason=reason)
         if plans[index].works:
             plans[index] = _undone(plans[index], degradations[index], full[index])
+        host.progress(index + 1, len(plans))
     found = found_holes(degradations, full)
     return plans, found if holes is None else torch.maximum(found, holes)
 
@@ -243,7 +245,7 @@ def _follow(
     steps: int | None,
 ) -> Tensor:
     """Crops (N, 3, S, S) after all steps of their plans, the faces of one model together."""
-    result = full.clone()
+    result, divided = full.clone(), {}
     for index, plan in enumerate(plans):
         if plan.fill:
             picture, mask = full[index].permute(1, 2, 0), holes[index, 0]
@@ -252,11 +254,9 @@ def _follow(
             result[index] = deblur.deblur(result[index], plan.trail)
         if plan.mosaic:
             result[index] = mosaic.smooth(result[index], plan.mosaic)
-    divided = {
-        index: deblur.deblur(result[index], plan.lens)
-        for index, plan in enumerate(plans)
-        if plan.lens
-    }
+        if plan.lens:
+            divided[index] = deblur.deblur(result[index], plan.lens)
+        host.progress(index + 1, len(plans))
     for step in ("inpainter", "denoiser", "model", "colorizer"):
         groups: dict[tuple[str, float], list[int]] = {}
         for index, plan in enumerate(plans):

@@ -304,3 +304,17 @@ def test_a_mosaic_is_smoothed_where_it_lies_and_nowhere_else(look):
     below, above = slice(144, 248), slice(8, 112)
     assert error(result.crops, below) < 0.85 * error(crops, below)
     assert error(result.crops, above) < 0.1 * error(crops, below)
+
+
+def test_a_long_run_can_be_stopped_between_two_faces(look):
+    class Impatient(ManyModels):
+        def progress(self, done, total):
+            assert total == 3
+            raise KeyboardInterrupt
+
+    moved = degradation(0.5, motion=12.0, hole=(slice(9, 30), slice(9, 30)), missing=0.03)
+    look(moved, moved, moved, stock=Stock())
+    host = Impatient(kintsugi_restorer=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        restore(crops(3), host=host)
+    assert not host.loaded, "stopped before any network was asked for"
