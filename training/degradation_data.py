@@ -159,12 +159,18 @@ def labels(sample: Sample, how: str) -> tuple[Tensor, ...]:
 
 class Damaged:
     """Endless samples by a mixture of MIXTURE or CALIBRATION; `often`: a kind that half of the
-    damaged ones have besides, "" for none."""
+    damaged ones have besides, "" for none; `worse`: as `damage` takes it."""
 
     def __init__(
-        self, faces: Faces, pictures: list[Picture], mixture: dict[str, float], often: str = ""
+        self,
+        faces: Faces,
+        pictures: list[Picture],
+        mixture: dict[str, float],
+        often: str = "",
+        worse: float = 0.0,
     ):
-        self.faces, self.pictures, self.mixture, self.often = faces, pictures, mixture, often
+        self.faces, self.pictures, self.mixture = faces, pictures, mixture
+        self.often, self.worse = often, worse
 
     def draw(self, rng: Generator) -> tuple[Sample, str]:
         """The next sample, and as what it was drawn."""
@@ -184,7 +190,7 @@ class Damaged:
                 kinds.append("missing")
             if self.often and how != "clean" and self.often not in kinds and rng.random() < 0.5:
                 kinds.append(self.often)
-            sample = damage(face, kinds, rng, least=least)
+            sample = damage(face, kinds, rng, least=least, worse=self.worse)
         if how in ("other", "far"):
             sample.present = dict.fromkeys(KINDS, np.nan)
             sample.mask = np.zeros((MASK, MASK), bool)

@@ -19,6 +19,7 @@ from torch import Tensor
 from kintsugi.models.damage_signs import DamageSigns
 from kintsugi.models.degradation import SIDE, view
 from kintsugi.training.degradation_data import CALIBRATION, MIXTURE, Damaged, Faces, labels, others
+from kintsugi.training.mixture import WORSE
 from kintsugi.training.session import begin
 
 #: Samples of a file.
@@ -103,12 +104,16 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40000)
     parser.add_argument("--kept", action="store_true", help="of people kept out, for calibration")
     parser.add_argument("--often", default="", help="a kind of damage to draw in every other one")
+    parser.add_argument(
+        "--worse", type=float, default=WORSE, help="chance of strengths beyond their ranges"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     begin(options.seed, 1, options.out)
     faces = Faces(options.data, "train", calibration=options.kept)
     mixture = CALIBRATION if options.kept else MIXTURE
-    data = Damaged(faces, others(options.data), mixture, options.often)
+    worse = 0.0 if options.kept else options.worse
+    data = Damaged(faces, others(options.data), mixture, options.often, worse)
     collect(data, options.out, options.count, options.seed)
 
 

@@ -52,6 +52,24 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "overexposure": (0.6, 2.5, False),
 }
 
+#: Strengths beyond the ranges that training also draws, for what is worse must not be told as less;
+#: and how often.
+BEYOND: dict[str, float] = {
+    "blur": 9.0,
+    "motion": 36.0,
+    "resolution": 13.0,
+    "pixelation": 28.0,
+    "noise": 75.0,
+    "jpeg": 3.0,
+    "missing": 0.25,
+    "fading": 0.85,
+    "cast": 0.7,
+    "grey": 1.0,
+    "underexposure": 5.0,
+    "overexposure": 4.0,
+}
+WORSE = 0.12
+
 #: Kinds whose strength is a length.
 LENGTHS = frozenset({"blur", "motion", "resolution", "pixelation"})
 
@@ -103,14 +121,17 @@ class Sample:
         return 1 - np.exp(-np.sqrt(power) / SPOILT)
 
 
-def draw(kind: str, zoom: float, rng: Generator, unseen: bool) -> float:
-    """A strength of `kind` for a crop of 256 * zoom px; from the GAP or beside it."""
+def draw(kind: str, zoom: float, rng: Generator, unseen: bool, worse: float = 0.0) -> float:
+    """A strength of `kind` for a crop of 256 * zoom px; from the GAP or beside it, or with the
+    chance `worse` from BEYOND the range."""
     share = rng.uniform(*GAP) if unseen else rng.random()
     while not unseen and GAP[0] < share < GAP[1]:
         share = rng.random()
     low, high, even = RANGES[kind]
-    if kind in LENGTHS:
-        high *= zoom
+    larger = zoom if kind in LENGTHS else 1.0
+    high *= larger
+    if worse and rng.random() < worse:
+        low, high, share = high, BEYOND[kind] * larger, rng.random()
     return float(low * (high / low) ** share if even else low + (high - low) * share)
 
 
@@ -227,7 +248,13 @@ def _visible(whole: Picture, picture: Picture, record: Record) -> float:
 
 
 def damage(
-    clean: Picture, kinds: list[str], rng: Generator, *, unseen: bool = False, least: float = 1.0
+    clean: Picture,
+    kinds: list[str],
+    rng: Generator,
+    *,
+    unseen: bool = False,
+    least: float = 1.0,
+    worse: float = 0.0,
 ) -> Sample:
     """Damage a face.
 
@@ -238,12 +265,13 @@ def damage(
         unseen: draw strengths from the GAP, which training never does.
         least: px of `clean` that carry one real pixel, where it was enlarged; it then always counts
             as damaged in resolution.
+        worse: chance that a strength is drawn from BEYOND its range.
     """
     side = clean.shape[0]
     zoom = side / 256
     record = Record(np.zeros((side, side), bool))
     sample = Sample(clean, clean, record.hole_mask)
-    drawn = {kind: draw(kind, zoom, rng, unseen) for kind in KINDS}
+    drawn = {kind: draw(kind, zoom, rng, unseen, worse) for kind in KINDS}
     drawn["resolution"] = max(drawn["resolution"], least)
     if least > 1 and "resolution" not in kinds:
         drawn["resolution"], kinds = least, [*kinds, "resolution"]
