@@ -6,8 +6,10 @@ not invented (Wiener 1949). DegradationEstimate says about how long the trail is
 measured closer, for a trail that is taken a tenth too long already rings. Where the spectrum shows
 no trail, since something else has happened to the picture afterwards, nothing is done.
 
-Of a lens blur, whose spectrum has no such marks, only the width told is known: half of the detail
-comes from the division, half from the restorer, which errs in other places.
+Of a lens blur, whose spectrum has no such marks, only the width told is known, and what looks like
+one may be a picture of few pixels that was enlarged, where a division brings up the pixels. So the
+restorer, which errs in other places, is asked: the more what both add is alike, the more of the
+detail comes from the division.
 """
 
 from __future__ import annotations
@@ -40,8 +42,10 @@ _CODING = 0.1 / 255
 #: [0, 1], above which a division brings up little else.
 _CAUTION, _LOUD = 0.9, 0.03
 
-#: Side to which a crop is reduced to tell its tones, which are the restorer's, from its detail.
-_TONES = 32
+#: Side to which a crop is reduced to tell its tones, which are the restorer's, from its detail; the
+#: octave, as the sides between which it lies, in which division and restorer are compared; the
+#: correlations from which and at which the division counts; and the share of detail it then has.
+_TONES, _COMPARED, _ALIKE, _MOST = 32, (128, 64), (0.3, 0.65), 0.8
 
 #: Mean step from pixel to pixel of a 256 px crop below which it counts as flat, and taps and
 #: deviation of the window over which it is taken.
@@ -122,11 +126,23 @@ def lens(degradation: Degradation) -> Trail | None:
     return Trail(0.0, 0.0, _CAUTION * worst.strength, loud)
 
 
-def shared(restored: Tensor, divided: Tensor) -> Tensor:
-    """(3, S, S) with the tones of `restored` and half of the detail of each."""
+def shared(before: Tensor, restored: Tensor, divided: Tensor) -> Tensor:
+    """(3, S, S) with the tones of `restored` and the detail of both, as far as they agree on what
+    `before` lacks."""
+    one, other = (_octave(after - before) for after in (restored, divided))
+    alike = F.cosine_similarity(one.flatten(), other.flatten(), 0)
+    low, high = _ALIKE
+    share = _MOST * ((alike - low) / (high - low)).clamp(0, 1)
     more = (divided - restored)[None]
     tones = detail.scale(detail.scale(more, _TONES), more.shape[-1])
-    return torch.add(restored, (more - tones)[0], alpha=0.5).clamp_(0, 1)
+    return restored.add(share * (more - tones)[0]).clamp_(0, 1)
+
+
+def _octave(change: Tensor) -> Tensor:
+    """What a change (3, S, S) has in the octave _COMPARED."""
+    fine, coarse = _COMPARED
+    change = detail.scale(change[None], fine)
+    return change - detail.scale(detail.scale(change, coarse), fine)
 
 
 def _noise(degradation: Degradation) -> float:

@@ -151,12 +151,17 @@ def restore(
     if model == "auto":
         degradations = _degradations(crops, faces, host)
         stock = strategy.stock(host.library, commercial_only)
-        plans, holes = _decide(degradations, full, holes, stock, colourise, host)
+        plans, holes = _decide(degradations, full, holes, stock, colourise)
         plans = [replace(plan, fidelity=_lean(plan.fidelity, fidelity)) for plan in plans]
+        whole = _filled(full, plans, holes, host, seed, steps)
+        plans = _undoing(plans, degradations, whole, host)
     else:
-        plans = [Plan(card.name, fidelity, 1.0, "asked for")] * count
+        plans, whole = [Plan(card.name, fidelity, 1.0, "asked for")] * count, full
     plans = tuple(replace(plan, strength=plan.strength * strength) for plan in plans)
-    restored = _follow(full, plans, holes, host, seed, steps)
+    restored = _follow(whole, plans, holes, host, seed, steps)
+    for index, plan in enumerate(plans):
+        if plan.works and plan.strength < 1:
+            restored[index] = torch.lerp(full[index], restored[index], plan.strength)
     if model == "auto":
         called = names(faces, faces.frames) if faces else [f"face {i}" for i in range(count)]
         lines = [_summary(plans), *map(sentence, called, degradations, plans)]
@@ -196,7 +201,6 @@ def _decide(
     holes: Tensor | None,
     stock: strategy.Stock,
     colourise: bool,
-    host: Host,
 ) -> tuple[list[Plan], Tensor]:
     """The plan of each face, and all there is to fill: what the user says and what was found."""
     size = full.shape[-1]
@@ -206,11 +210,34 @@ def _decide(
             reason = f"{plan.reason}; filled where masked"
             way = stock.inpainter or ""
             plans[index] = replace(plan, inpainter=way, fill=not way, reason=reason)
-        if plans[index].works:
-            plans[index] = _undone(plans[index], degradations[index], full[index])
-        host.progress(index + 1, len(plans))
     found = found_holes(degradations, full)
     return plans, found if holes is None else torch.maximum(found, holes)
+
+
+def _filled(
+    full: Tensor, plans: Sequence[Plan], holes: Tensor, host: Host, seed: int, steps: int | None
+) -> Tensor:
+    """Crops (N, 3, S, S) without their holes: whatever comes next would smear these."""
+    result = full.clone()
+    for index, plan in enumerate(plans):
+        if plan.fill:
+            picture, mask = full[index].permute(1, 2, 0), holes[index, 0]
+            result[index] = fill(picture, mask, seed=seed).permute(2, 0, 1)
+            host.progress(index + 1, len(plans))
+    _rebuild(result, plans, "inpainter", holes, host, seed, steps)
+    return result
+
+
+def _undoing(
+    plans: Sequence[Plan], degradations: Sequence[Degradation], whole: Tensor, host: Host
+) -> list[Plan]:
+    """The plans with what can be taken back of the damage of each crop (3, S, S) of `whole`."""
+    undoing = list(plans)
+    for index, (plan, one) in enumerate(zip(plans, degradations, strict=True)):
+        if plan.model:
+            undoing[index] = _undone(plan, one, whole[index])
+            host.progress(index + 1, len(plans))
+    return undoing
 
 
 def _undone(plan: Plan, degradation: Degradation, crop: Tensor) -> Plan:
@@ -227,7 +254,7 @@ def _undone(plan: Plan, degradation: Degradation, crop: Tensor) -> Plan:
     lens = deblur.lens(degradation)
     if lens is None or plan.model != strategy.BUILT_IN_MODEL:
         return plan
-    reason = f"{plan.reason}; half of the detail is divided out of the blur, not guessed"
+    reason = f"{plan.reason}; detail that the restorer bears out is divided out of the blur"
     return replace(plan, lens=lens, reason=reason)
 
 
@@ -237,19 +264,16 @@ def _lean(planned: float, wish: float) -> float:
 
 
 def _follow(
-    full: Tensor,
+    whole: Tensor,
     plans: Sequence[Plan],
     holes: Tensor | None,
     host: Host,
     seed: int,
     steps: int | None,
 ) -> Tensor:
-    """Crops (N, 3, S, S) after all steps of their plans, the faces of one model together."""
-    result, divided = full.clone(), {}
+    """Crops (N, 3, S, S), their holes filled, after the other steps of their plans."""
+    result, divided = whole.clone(), {}
     for index, plan in enumerate(plans):
-        if plan.fill:
-            picture, mask = full[index].permute(1, 2, 0), holes[index, 0]
-            result[index] = fill(picture, mask, seed=seed).permute(2, 0, 1)
         if plan.trail:
             result[index] = deblur.deblur(result[index], plan.trail)
         if plan.mosaic:
@@ -257,29 +281,40 @@ def _follow(
         if plan.lens:
             divided[index] = deblur.deblur(result[index], plan.lens)
         host.progress(index + 1, len(plans))
-    for step in ("inpainter", "denoiser", "model", "colorizer"):
-        groups: dict[tuple[str, float], list[int]] = {}
-        for index, plan in enumerate(plans):
-            if name := getattr(plan, step):
-                # What goes before has to stay true; how much to invent is the restorer's question.
-                fidelity = plan.fidelity if step == "model" else 1.0
-                groups.setdefault((name, fidelity), []).append(index)
-        for (name, fidelity), members in sorted(groups.items()):
-            result[members] = rebuild(
-                result[members],
-                zoo.card(name),
-                host,
-                fidelity=fidelity,
-                seed=seed,
-                steps=steps,
-                holes=None if holes is None else holes[members],
-            )
+    for step in ("denoiser", "model"):
+        _rebuild(result, plans, step, holes, host, seed, steps)
     for index, other in divided.items():
-        result[index] = deblur.shared(result[index], other)
-    for index, plan in enumerate(plans):
-        if plan.works and plan.strength < 1:
-            result[index] = torch.lerp(full[index], result[index], plan.strength)
+        result[index] = deblur.shared(whole[index], result[index], other)
+    _rebuild(result, plans, "colorizer", holes, host, seed, steps)
     return result
+
+
+def _rebuild(
+    crops: Tensor,
+    plans: Sequence[Plan],
+    step: str,
+    holes: Tensor | None,
+    host: Host,
+    seed: int,
+    steps: int | None,
+) -> None:
+    """Take one step of the plans on crops (N, 3, S, S) in place, the faces of a model together."""
+    groups: dict[tuple[str, float], list[int]] = {}
+    for index, plan in enumerate(plans):
+        if name := getattr(plan, step):
+            # What goes before has to stay true; how much to invent is the restorer's question.
+            fidelity = plan.fidelity if step == "model" else 1.0
+            groups.setdefault((name, fidelity), []).append(index)
+    for (name, fidelity), members in sorted(groups.items()):
+        crops[members] = rebuild(
+            crops[members],
+            zoo.card(name),
+            host,
+            fidelity=fidelity,
+            seed=seed,
+            steps=steps,
+            holes=None if holes is None else holes[members],
+        )
 
 
 def _summary(plans: Sequence[Plan]) -> str:

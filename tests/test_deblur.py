@@ -89,9 +89,12 @@ def test_a_lens_blur_is_divided_out_where_it_is_the_worst_and_little_noise_is():
     assert 2 < deblur.lens(degradation(0.5, blur=3.0, noise=2.0)).sigma < 3
 
 
-def test_half_of_the_detail_is_shared():
-    low = torch.full((3, 64, 64), 0.4)
-    stripes = 0.4 + 0.1 * (torch.arange(64) % 2 * 2 - 1).expand(3, 64, 64)
-    shared = deblur.shared(low, stripes)
-    assert torch.allclose(shared, (low + stripes) / 2, atol=0.02)
-    assert torch.allclose(deblur.shared(low, low + 0.3), low, atol=1e-5), "tones are the restorer's"
+def test_detail_is_divided_out_as_far_as_the_restorer_bears_it_out():
+    flat = torch.full((3, 128, 128), 0.4)
+    wave = 0.1 * torch.sin(torch.arange(128) * 2 * torch.pi * 0.4).expand(3, 128, 128)
+    weak, strong = flat + 0.3 * wave, flat + wave
+    borne_out = deblur.shared(flat, weak, strong)
+    assert torch.allclose(borne_out, flat + 0.86 * wave, atol=0.01), "four fifths of the way"
+    across = flat + wave.transpose(1, 2)
+    assert torch.equal(deblur.shared(flat, weak, across), weak), "nothing alike: the restorer's"
+    assert torch.allclose(deblur.shared(flat, weak, weak + 0.3), weak, atol=1e-5), "tones stay"

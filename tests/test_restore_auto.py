@@ -13,7 +13,7 @@ from faces_for_tests import grainy_picture, place
 from torch import nn
 
 from kintsugi import samples
-from kintsugi.stages import degradation_estimate, detail, strategy
+from kintsugi.stages import deblur, degradation_estimate, detail, strategy
 from kintsugi.stages.host import Host
 from kintsugi.stages.restore import restore
 from kintsugi.stages.strategy import BUILT_IN_MODEL, Stock
@@ -270,7 +270,7 @@ def test_motion_is_taken_back_where_the_crop_shows_it(look):
     assert torch.allclose(untouched.crops, clean, atol=1e-5)
 
 
-def test_lens_blur_is_divided_out_where_it_is_the_worst(look):
+def test_lens_blur_is_divided_out_where_it_is_the_worst(look, monkeypatch):
     face = samples.portraits()["collins"].crop((97, 0, 353, 256))
     clean = torch.from_numpy(np.array(face)).float()[None] / 255
     crops = detail.blur(clean.permute(0, 3, 1, 2), 13, 2.0).permute(0, 2, 3, 1)
@@ -281,7 +281,14 @@ def test_lens_blur_is_divided_out_where_it_is_the_worst(look):
     look(degradation(0.5, blur=2.0, resolution=2.0), stock=Stock())
     result = restore(crops, host=ManyModels(kintsugi_restorer=0.0))
     assert "divided out of the blur" in result.plans[0].reason
-    assert error(result.crops) < 0.8 * error(crops), "a restorer that does nothing gives half"
+    assert torch.allclose(result.crops, crops, atol=1e-5), "a restorer that adds nothing rules"
+    look(degradation(0.5, blur=2.0, resolution=2.0), stock=Stock())
+    partly = torch.lerp(crops, clean, 0.2)
+    planes = partly.permute(0, 3, 1, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("kintsugi.stages.restore.rebuild", lambda *_, **__: planes)
+        result = restore(crops, host=ManyModels(kintsugi_restorer=0.0))
+    assert error(result.crops) < 0.8 * error(partly), "both go the same way"
     for other in ({"resolution": 8.0, "blur": 2.0}, {"blur": 2.0, "noise": 20.0}):
         look(degradation(0.5, **other), stock=Stock())
         result = restore(crops, host=ManyModels(kintsugi_restorer=0.0))
@@ -318,3 +325,40 @@ def test_a_long_run_can_be_stopped_between_two_faces(look):
     with pytest.raises(KeyboardInterrupt):
         restore(crops(3), host=host)
     assert not host.loaded, "stopped before any network was asked for"
+
+
+def test_damage_is_undone_where_no_hole_smears_into_it(look, monkeypatch):
+    hole = (slice(100, 140), slice(60, 200))
+    look(degradation(0.8, motion=9.0, missing=0.1, hole=hole))
+    host = ManyModels(restoreformer=0.0, codeformer_inpainting=0.2)
+    seen = []
+    monkeypatch.setattr(deblur, "trail", lambda crop, _: seen.append(crop.clone()))
+    given = crops(1, 256)
+    restore(given, host=host)
+    inside = seen[0][:, 110:130, 80:180]
+    assert torch.allclose(inside, torch.tensor(0.8), atol=1e-5), "white to the inpainter, less 0.2"
+    assert torch.equal(seen[0][:, :60], given[0].permute(2, 0, 1)[:, :60])
+
+
+def test_what_was_divided_comes_in_before_colour_does(look, monkeypatch):
+    look(degradation(0.5, blur=3.0, grey=0.9), stock=Stock(colorizer="codeformer-colorization"))
+    host = ManyModels(kintsugi_restorer=0.0, codeformer_colorization=0.0)
+    loaded = []
+
+    def shared(*crops):
+        loaded.append(list(host.loaded))
+        return crops[-2]
+
+    monkeypatch.setattr(deblur, "shared", shared)
+    restore(crops(1), colourise=True, host=host)
+    assert loaded == [["kintsugi-restorer"]] and host.loaded[-1] == "codeformer-colorization"
+
+
+def test_a_fine_face_with_a_masked_hole_is_filled_and_nothing_else(look):
+    look(degradation(0.05, pixelation=5.0), stock=Stock())
+    mask = torch.zeros(128, 128)
+    mask[40:50, 40:90] = 1
+    given = crops(1)
+    result = restore(given, missing=mask, host=ManyModels())
+    assert result.plans[0].fill and not result.plans[0].mosaic
+    assert torch.equal(result.crops[:, mask == 0], given[:, mask == 0])
