@@ -11,6 +11,7 @@ head, since at 512 px a sharp face has less detail per pixel than at 256.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .architecture import Architecture, StateDict
-from .damage_signs import SIZE, DamageSigns, halve
+from .damage_signs import SIZE, DamageSigns, sum_pairs
 from .degradation_picture import Picture
 
 #: Side at which the U-Net sees the face, px.
@@ -85,11 +86,12 @@ class Reading:
 
 def view(image: Tensor) -> Tensor:
     """(N, 3, S, S) in [0, 1] as the U-Net sees it: (N, 3, 256, 256) in [-1, 1]."""
+    gain = 2.0
     if image.shape[-1] == 2 * SIDE:
-        image = halve(image)
+        image, gain = sum_pairs(image), 0.5
     elif image.shape[-1] != SIDE:
         image = F.interpolate(image, (SIDE, SIDE), mode="area")
-    return (image * 2).sub_(1)
+    return image.new_full((), -1.0).add(image, alpha=gain)
 
 
 class Degradation(nn.Module):
@@ -128,15 +130,14 @@ class Degradation(nn.Module):
         Args:
             image: (N, 3, S, S) RGB in [0, 1], FFHQ template, S from 256 to 512.
         """
-        side = image.shape[-1]
-        zoom = torch.full((len(image),), side / SIDE, dtype=image.dtype, device=image.device).log2()
+        zoom = image.new_full((len(image),), math.log2(image.shape[-1] / SIDE))
         return self.judge(view(image), self.signs(image), zoom)
 
     def judge(self, view: Tensor, signs: Tensor, zoom: Tensor) -> Reading:
         """From the view (N, 3, 256, 256) in [-1, 1], the statistics and log2(S / 256) (N,)."""
         features, missing, where = self.picture(view)
         *figures, level = self.figures(features, signs, zoom)
-        return Reading(*figures, missing + self.edge, where + level.view(-1, 1, 1, 1))
+        return Reading(*figures, missing.add_(self.edge), where + level.view(-1, 1, 1, 1))
 
     def figures(self, features: Tensor, signs: Tensor, zoom: Tensor) -> tuple[Tensor, ...]:
         """The head, from the U-Net's features and the statistics: a Reading without the maps, and

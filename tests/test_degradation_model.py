@@ -64,7 +64,7 @@ def test_motion_has_a_direction(signs):
     noise = torch.rand(1, 1, 256, 256) * 255
     kernel = torch.eye(9)[None, None] / 9
     trail = torch.nn.functional.conv2d(noise, kernel, padding=4)
-    one, other = signs._spectrum(trail[0]), signs._spectrum(trail[0].flip(-1))
+    one, other = signs._spectra(trail[0]), signs._spectra(trail[0].flip(-1))
     assert (one - other).abs().mean() > 0.3
 
 
@@ -99,9 +99,9 @@ def test_the_rule_of_the_mask_reads_the_pixels_where_they_lie():
 
 
 def test_the_head_is_told_how_sure_the_mask_is():
-    places = torch.full((1, 64, 64, 16), -9.0)
-    places[0, 5, :8, 3] = 4.0  # eight cells
-    ranks = _ranks(places)[0]
+    missing = torch.full((1, 256, 256), -9.0)
+    missing[0, 21, 3:35:4] = 4.0  # one pixel in each of eight cells
+    ranks = _ranks(missing)[0]
     expected = [4.0 if rank < 8 else -9.0 for rank in RANKS]
     assert ranks[: len(RANKS)].tolist() == pytest.approx(expected)
     assert ranks[-1] == pytest.approx(math.log(8 / 64**2), abs=0.3)
