@@ -90,6 +90,8 @@ def _face(face: Face, plan: Plan, found: Degradation | None, seed: int) -> dict:
             "length": round(plan.trail.length, 2),
             "angle": round(plan.trail.angle, 2),
         },
+        "lens_blur": plan.lens and round(plan.lens.sigma, 2),
+        "mosaic": round(plan.mosaic, 2) or None,
         "fidelity": round(plan.fidelity, 4),
         "strength": round(plan.strength, 4),
         "seed": seed,

@@ -65,7 +65,8 @@ class Provenance:
     """How a face came to be what it is.
 
     models: those that worked on it, in order; none where it was left alone. fidelity, strength,
-    seed: their settings. reason: why these. judgement: IdentityGuard's, None without it.
+    seed: their settings. reason: why these. filled: whether holes were filled from what is around
+    them, without a model. judgement: IdentityGuard's, None without it.
     """
 
     models: tuple[ModelUse, ...] = ()
@@ -74,6 +75,7 @@ class Provenance:
     seed: int | None = None
     reason: str = ""
     judgement: Judgement | None = None
+    filled: bool = False
 
 
 def model_use(name: str, host: Host | None = None) -> ModelUse:
@@ -129,6 +131,7 @@ def after_restore(faces: Faces, restored: Restored, host: Host | None = None) ->
             strength=plan.strength if plan else restored.strength,
             seed=restored.seed,
             reason=plan.reason if plan else "",
+            filled=plan.fill if plan else False,
         )
         marked.append(replace(face, provenance=provenance, degradation=face.degradation or found))
     return faces.with_faces(marked)
@@ -151,6 +154,7 @@ def facts(face: Face) -> dict:
         "strength": provenance.strength,
         "seed": provenance.seed,
         "reason": provenance.reason,
+        "filled": provenance.filled,
         "findings": _findings(face),
         "severity": round(face.degradation.severity, 3) if face.degradation else None,
         "identity": None,
@@ -192,17 +196,27 @@ def report(faces: Faces) -> dict:
 
 def sentence(faces: Faces) -> str:
     """One line for archives and newsrooms: how many faces, by whom, how much of it is made up."""
-    worked = [face for face in faces if face.provenance and face.provenance.models]
-    if not worked:
+    known = [face.provenance for face in faces if face.provenance]
+    touched = [own for own in known if own.models or own.filled]
+    if not touched:
         return "No face was restored."
-    names = dict.fromkeys(use.title for face in worked for use in face.provenance.models)
-    count = len(worked)
-    line = f"{count} face{'s' if count > 1 else ''} restored with {', '.join(names)}"
-    judged = [face.provenance.judgement for face in worked if face.provenance.judgement]
+    worked = [own for own in touched if own.models]
+    filled = len(touched) - len(worked)
+    parts = []
+    if worked:
+        names = dict.fromkeys(use.title for own in worked for use in own.models)
+        parts.append(f"{_count(len(worked))} restored with {', '.join(names)}")
+    if filled:
+        parts.append(f"holes of {_count(filled)} filled from what is around them")
+    judged = [own.judgement for own in touched if own.judgement]
     shares = [max(own.invented.values()) for own in judged if own.invented]
     if shares:
-        line += f"; up to {max(shares):.0%} of the detail of a region is invented"
+        parts.append(f"up to {max(shares):.0%} of the detail of a region is invented")
     back = sum(own.action.startswith("refused") for own in judged)
     if back:
-        line += f"; {back} left as before, being no longer surely the same person"
-    return line + "."
+        parts.append(f"{back} left as before, being no longer surely the same person")
+    return "; ".join(parts) + "."
+
+
+def _count(faces: int) -> str:
+    return f"{faces} face{'s' * (faces > 1)}"

@@ -9,11 +9,12 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import torch
+from damage_for_tests import degradation
 from faces_for_tests import place
 from PIL import Image
 
 from kintsugi.models import zoo
-from kintsugi.stages import pictures, provenance, xmp
+from kintsugi.stages import degradation_estimate, pictures, provenance, xmp
 from kintsugi.stages.host import Host
 from kintsugi.stages.mark import marked
 from kintsugi.stages.restore import restore
@@ -40,6 +41,13 @@ PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <xmpMM:History><rdf:Seq><rdf:li stEvt:action="created"/></rdf:Seq></xmpMM:History>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>""".encode()
+
+
+@pytest.fixture
+def look_fine(monkeypatch):
+    """The estimator finds nothing wrong."""
+    fine = degradation()
+    monkeypatch.setattr(degradation_estimate, "estimate", lambda crops, host: [fine] * len(crops))
 
 
 def tree(packet: bytes) -> ElementTree.Element:
@@ -196,6 +204,17 @@ def test_a_face_that_nobody_touched_has_an_empty_record():
     faces = place(300, 300, [(150, 150, 200, 0)])
     assert provenance.facts(faces[0])["models"] == []
     assert provenance.sentence(faces) == "No face was restored."
+
+
+def test_a_face_whose_holes_were_filled_is_told_of(look_fine):
+    faces = place(200, 200, [(100, 100, 120, 0)])
+    mask = torch.zeros(64, 64)
+    mask[20:24, 10:50] = 1
+    restored = restore(torch.rand(1, 64, 64, 3), missing=mask, host=Host())
+    faces = provenance.after_restore(faces, restored)
+    assert restored.models == ("",) and provenance.facts(faces[0])["filled"]
+    told = provenance.sentence(faces)
+    assert told == "holes of 1 face filled from what is around them."
 
 
 def test_the_sentence_tells_of_the_guard():
