@@ -77,23 +77,25 @@ def photo_parser() -> argparse.ArgumentParser:
     add("--strength", type=_share, default=1.0, help="0 leaves the faces as they are (1)")
     add("--seed", type=_seed, default=0, help="for models that draw noise")
     add("--steps", type=_whole, default=0, help="for models that work in several; 0: their own")
-    add("--size", type=_whole, default=0, help="side of the face crops; 0: 512, less for crowds")
-    add("--colour", choices=COLOURS, default="match", help="keep the face's tones?")
+    add("--size", type=_whole, default=0, help="side of face crops; 0: 512, less for crowds")
+    add("--colour", choices=COLOURS, default="match", help="how the face keeps its tones (match)")
     add("--colourise", action="store_true", help="let auto colour grey faces, given a model for it")
     add("--commercial-only", action="store_true", help="refuse models not cleared for such use")
 
     guard = parser.add_argument_group("is it still the same person?")
     add = guard.add_argument
     actions = ("back-off", "report", "refuse", "off")
-    add("--guard", choices=actions, default="back-off", help="if not: original mixed back in")
+    add("--guard", choices=actions, default="back-off", help="if not (back-off: mix original in)")
     add("--threshold", type=_share, default=0.5, help="least probability that it is (0.5)")
-    add("--reference", metavar="PHOTO", type=Path, action="append", default=[], help="other photos")
+    another = "another photo of the person; may be given several times"
+    add("--reference", metavar="PHOTO", type=Path, action="append", default=[], help=another)
 
     which = parser.add_argument_group("which faces")
     add = which.add_argument
     add("--detector", default="auto", help="a detector of `kintsugi models`; auto: the built-in")
     add("--confidence", type=_share, default=0.5, help="how sure the detector must be (0.5)")
-    add("--min-size", type=_whole, default=0, help="leave smaller faces out, in pixels")
+    smaller = "leave smaller faces out, in pixels; 0: 12, or a hundredth of the longer side"
+    add("--min-size", type=_whole, default=0, help=smaller)
     add("--max-size", type=_whole, default=0, help="leave larger faces out, in pixels; 0: no limit")
     add("--count", type=_whole, default=0, help="at most so many, first in order; 0: all")
     orders = "largest (default), left-to-right, top-to-bottom, nearest-the-centre, confidence"

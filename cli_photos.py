@@ -29,8 +29,9 @@ from .stages.mark import marked
 from .stages.provenance import after_restore, sentence
 from .stages.restore import choose, restore
 
-#: Side of a face crop, and the bytes that all crops of one photo may take before it is halved.
-CROP, CROP_BYTES, SMALLEST_CROP = 512, 1 << 30, 128
+#: Side of a face crop, the bytes that all crops of one photo may take before it is halved (the
+#: stages together take eight to nine times as much), and the least it is halved to.
+CROP, CROP_BYTES, SMALLEST_CROP = 512, 1 << 29, 128
 
 
 class UsageError(ValueError):
@@ -138,11 +139,13 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
     # Scratches and holes that were filled in a crop do not end where its face does.
     plans = dict(zip((face.id for face in faces), restored.plans, strict=True))
     holes = missing(mended.with_faces(face for face in mended if plans[face.id].fills))
+    coloured = any(plan.colorizer for plan in restored.plans)
     result, mask = blend(
         image,
         after,
         mended,
-        colour=args.colour,
+        # Matched to the tones that it had, a coloured face would be grey again.
+        colour="none" if coloured else args.colour,
         damage=holes if bool(holes.any()) else None,
         seed=args.seed,
         notes=notes,
@@ -261,4 +264,6 @@ def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
         line = "no face found, copied unchanged (try a lower --confidence)"
     elif unchanged:
         line = f"{mended.summary}, copied"
+    elif photo.colours == 1 and any(plan.colorizer for plan in mended.restored.plans):
+        line += " (a grey file, which holds no colours: save the photo as RGB and restore it anew)"
     return Done(f"{job.source}: {line}", len(mended.faces), sum(mended.seconds.values()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -52,6 +53,9 @@ def stages(monkeypatch):
             for _ in crops
         ]
         made = torch.lerp(crops, 1 - crops, strength)
+        if options["colourise"]:
+            plans = [replace(plan, colorizer="stand-in") for plan in plans]
+            made = made * made.new_tensor([1.0, 0.5, 0.2])
         for index in calls["fine"]:
             plans[index], made[index] = Plan("", 1.0, 1.0, "fine: skipped"), crops[index]
         return Restored(
@@ -559,7 +563,19 @@ def test_a_crowd(tmp_path, stages, rng):
     assert len(json.loads((tmp_path / "out" / "a.report.json").read_text())["faces"]) == 200
 
 
-@pytest.mark.parametrize(("count", "size"), [(0, 512), (5, 512), (1000, 256), (10**6, 128)])
+def test_colours_that_were_given_stay(tmp_path, stages, rng, capsys):
+    grey = np.repeat(rng.integers(60, 200, (96, 130, 1), np.uint8), 3, axis=2)
+    Image.fromarray(grey).save(tmp_path / "rgb.png")
+    Image.fromarray(grey[..., 0]).save(tmp_path / "grey.png")
+    assert run(tmp_path / "rgb.png", "-o", tmp_path / "out", "--colourise") == 0
+    assert np.ptp(load(tmp_path / "out" / "rgb.png")[40:56, 57:73].mean((0, 1))) > 40
+    assert "save the photo as RGB" not in capsys.readouterr().err
+    assert run(tmp_path / "grey.png", "-o", tmp_path / "out", "--colourise") == 0
+    assert "save the photo as RGB" in capsys.readouterr().err
+    assert load(tmp_path / "out" / "grey.png").ndim == 2
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 512), (170, 512), (600, 256), (10**6, 128)])
 def test_crops_of_many_faces_fit_into_memory(count, size):
     assert cli_photos.crop_size(count) == size
 
