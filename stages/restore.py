@@ -218,6 +218,8 @@ def _filled(
     full: Tensor, plans: Sequence[Plan], holes: Tensor, host: Host, seed: int, steps: int | None
 ) -> Tensor:
     """Crops (N, 3, S, S) without their holes: whatever comes next would smear these."""
+    if not any(plan.fill or plan.inpainter for plan in plans):
+        return full
     result = full.clone()
     for index, plan in enumerate(plans):
         if plan.fill:
