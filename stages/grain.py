@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .quiet import quiet, windows
-from .spectra import PATCH, TILE, between, leaks, rings_of, spectrum_of, total
+from .spectra import PATCH, TILE, between, leaks, rings_of, spectra_of, total
 
 #: First ring of frequencies that is grain, in cycles a patch; what is slower is shape and light.
 _SLOWEST = 2
@@ -66,7 +66,15 @@ def compared(original: Tensor, result: Tensor, where: Tensor) -> tuple[Tensor, T
     found = quiet(original, where)
     if found is None:
         return None
-    return found.spectrum(), spectrum_of(windows(result, found.tops, found.lefts))
+    whole, before = spectra_of(found.patches, found.coded)
+    left, after = spectra_of(windows(result, found.tops, found.lefts), found.coded)
+    # A restorer keeps the shape, and what else there is more than `after` is grain that it has
+    # left; that tells the more the less shape there is.
+    held, mere = total(whole), total(before)
+    most, least = total(left).clamp(min=1e-12), total(after)
+    more = (most - held + mere - least).clamp(min=0) * mere / held.clamp(min=1e-12)
+    share = (least + more) / most
+    return before / found.chosen, left * share.clamp(max=1)[:, None, None]
 
 
 def deviation(cross: Tensor) -> float:

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .spectra import PATCH, sizes, spectrum_of, total
+from .spectra import PATCH, sizes, spectra_of, spectrum_of, total
 
 #: Least steps between patches, px of the picture: the second where the first finds too few.
 _STEPS = (8, 4)
@@ -54,17 +54,23 @@ def light(picture: Tensor, where: Tensor) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class Quiet:
-    """Patches (N, C, 16, 16) that may be mere grain, their tops and lefts, and the deviation of
-    the energy of grain from patch to patch, over its mean."""
+    """Patches (N, C, 16, 16) that may be mere grain, their tops and lefts, the deviation of the
+    energy of grain from patch to patch, over its mean, and whether they show blocks of JPEG."""
 
     patches: Tensor
     tops: Tensor
     lefts: Tensor
     spread: float
+    coded: bool
 
     def spectrum(self) -> Tensor:
         """(rings, C, C) of grain: of the patches, freed of what choosing the quiet ones does."""
-        return spectrum_of(self.patches) / (1 - _CUT * self.spread)
+        return spectra_of(self.patches, self.coded)[1] / self.chosen
+
+    @property
+    def chosen(self) -> float:
+        """How much of the power of grain is left by choosing quiet patches."""
+        return 1 - _CUT * self.spread
 
 
 def quiet(picture: Tensor, where: Tensor, lit: tuple[float, float] = (0.0, 1.0)) -> Quiet | None:
@@ -99,13 +105,14 @@ def quiet(picture: Tensor, where: Tensor, lit: tuple[float, float] = (0.0, 1.0))
     least = float(loudness[:first].mean())
     spread = _spread(spectrum_of(patches[order[:first]]))
     half = order[: min(4 * first, usable)]
-    if _coded(patches[half], places[0][half], places[1][half]):
+    coded = _coded(patches[half], places[0][half], places[1][half])
+    if coded:
         more = float(loudness[: len(half)].mean()) / max(least, 1e-12)
         spread = min(max((more - 1) / max(_BELOW * more - _BELOW_HALF, 0.1), spread), _SPARSE)
     guess = least / max(1 - _BELOW * spread, 0.5)
     among = max(int((loudness < guess * (1 + _ABOVE * spread)).sum()), first)
     chosen = order[: among : -(-among // _ENOUGH)]
-    return Quiet(patches[chosen], places[0][chosen], places[1][chosen], spread)
+    return Quiet(patches[chosen], places[0][chosen], places[1][chosen], spread, coded)
 
 
 def _coded(patches: Tensor, tops: Tensor, lefts: Tensor) -> bool:

@@ -10,20 +10,72 @@ from torch import Tensor
 #: Side of a patch, px of the picture, and of a tile that is made of a spectrum again.
 PATCH, TILE = 16, 192
 
+#: Share of the patches, the quieter, by whose loudest the level of a wave is told.
+_QUIETER = 1 / 3
+
+#: First ring of frequencies that holds grain alone in patches that were chosen to be quiet.
+_SHAPED = 4
+
 
 def spectrum_of(patches: Tensor) -> Tensor:
     """(rings, C, C) mean cross spectrum of patches (N, C, 16, 16)."""
+    return _mean(_waves(patches))
+
+
+def spectra_of(patches: Tensor, coded: bool) -> tuple[Tensor, Tensor]:
+    """`spectrum_of` patches, and what of it may be grain.
+
+    Grain is in all patches, an edge in some and of one direction. So the level that each wave has
+    in the quieter of the patches tells how much is grain, as waves of noise have exponentially
+    distributed power; not so where coding left grain here and there.
+    """
+    waves = _waves(patches)
+    cross = _mean(waves)
+    if coded:
+        return cross, without_shape(cross)
+    count = len(patches)
+    rank = max(round(count * _QUIETER), 1)
+    powers = waves.square().unflatten(2, (count, 2)).sum(3)
+    level = powers.kthvalue(rank, dim=2)[0].sum(0) @ _gather(patches.device)
+    # The mean of the value of this rank among as many exponential ones of mean 1.
+    expected = sum(1 / (count - lower) for lower in range(rank))
+    share = level / (expected * total(cross)).clamp(min=1e-12)
+    return cross, without_shape(cross * share.clamp(max=1)[:, None, None])
+
+
+def _waves(patches: Tensor) -> Tensor:
+    """(C, 144, N * 2): real and imaginary parts of the waves of patches (N, C, 16, 16)."""
     centred = patches - patches.mean((2, 3), keepdim=True)
     waves = torch.fft.rfft2(centred * window(patches.device)) / PATCH
-    # (C, 144, N, 2): the products of channels, summed over patches, and over rings by a matrix.
-    waves = torch.view_as_real(waves).flatten(2, 3).permute(1, 2, 0, 3).flatten(2).contiguous()
-    products = torch.stack([(waves * other).sum(2) for other in waves]) / len(patches)
-    return (products @ _gather(patches.device)).permute(2, 0, 1)
+    return torch.view_as_real(waves).flatten(2, 3).permute(1, 2, 0, 3).flatten(2).contiguous()
+
+
+def _mean(waves: Tensor) -> Tensor:
+    """(rings, C, C): the products of channels, summed over patches, and over rings by a matrix."""
+    products = torch.stack([(waves * other).sum(2) for other in waves]) / (waves.shape[2] // 2)
+    return (products @ _gather(waves.device)).permute(2, 0, 1)
 
 
 def total(cross: Tensor) -> Tensor:
     """(rings,) power over all channels."""
     return cross.diagonal(dim1=1, dim2=2).sum(1)
+
+
+def without_shape(cross: Tensor) -> Tensor:
+    """A spectrum (rings, C, C) with no more in its slow rings than grain can have there.
+
+    Those hold the shape of things as well, of which the slowest of a small face may have five times
+    the grain. The spectrum of grain rises no steeper towards them than a Gaussian that goes through
+    the two rings before: one of film that was enlarged does, and coding and sensors less.
+    """
+    powers = total(cross).clamp(min=1e-12).tolist()
+    shares = [1.0] * len(powers)
+    for ring in reversed(range(_SHAPED)):
+        near, far = powers[ring + 1], powers[ring + 2]
+        most = near * max(near / far, 1.0) ** ((2 * ring + 1) / (2 * ring + 3))
+        shares[ring] = min(most / powers[ring], 1.0)
+        powers[ring] *= shares[ring]
+    return cross * cross.new_tensor(shares)[:, None, None]
 
 
 @lru_cache(maxsize=4)
