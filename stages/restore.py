@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models import zoo
-from . import deblur, degradation_estimate, mosaic, strategy
+from . import deblur, degradation_estimate, mosaic, strategy, symmetry
 from .batch import check_crops
 from .colour import luma
 from .degradation_estimate import Degradation
@@ -224,7 +224,8 @@ def _filled(
     for index, plan in enumerate(plans):
         if plan.fill:
             picture, mask = full[index].permute(1, 2, 0), holes[index, 0]
-            result[index] = fill(picture, mask, seed=seed).permute(2, 0, 1)
+            plain = fill(picture, mask, seed=seed).permute(2, 0, 1)
+            result[index] = symmetry.complete(plain, mask)
             host.progress(index + 1, len(plans))
     _rebuild(result, plans, "inpainter", holes, host, seed, steps)
     return result

@@ -150,7 +150,8 @@ ASIDES: tuple[Aside, ...] = (
     Aside(
         (Bound("missing", low=0.001),), INPAINT,
         "missing parts filled first by {model}",
-        "missing parts filled from what is around them, as no inpainting model is on disk",
+        "missing parts filled from what is around them, deep ones from the face's other side where "
+        "that fits, as no inpainting model is on disk",
     ),
     Aside((Bound("noise", low=14.0),), DENOISE, "noise taken away first by {model}"),
     Aside(

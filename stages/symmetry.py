@@ -1,0 +1,162 @@
+"""Symmetry: what a deep hole in an aligned face took, guessed from the face's other side.
+
+An eye cannot be spread in from the skin around it, but the other one shows about how it looked. The
+crop is mirrored and shifted until what lies around the hole fits best, for a face that is turned
+has its middle elsewhere; where nothing fits, nothing is done. It is a guess, as a restorer's is.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import detail
+from .colour import luma
+from .seams import fill_in
+
+#: Depth of holes from which they are deep, and width of the rim around them that is compared, in
+#: shares of the side.
+_DEEP, _RIM = 0.012, 0.07
+
+#: Where the face lies in a crop: middle and half axes of an ellipse, in shares of the side.
+_FACE = ((0.5, 0.53), (0.3, 0.36))
+
+#: Sides at which the shift is looked for, over all of the face and then around the hole, and how
+#: far, in px of the first across and down, and in px of the second.
+_SIDES, _FAR, _NEAR = (64, 256), (8, 3), 6
+
+#: Details compared are those finer than this share of the side: light from one side is no matter.
+_LIGHT = 0.08
+
+#: Mean of the correlations of the face and of the rim with their mirror images, from which and at
+#: which the mirror image counts: one eye is better than none, though it may not fit to the pixel.
+_ALIKE = (0.3, 0.375)
+
+#: Share of what is compared that has to be known on both sides.
+_ENOUGH = 0.5
+
+#: Cells along a side on which holes are told apart, and rounds of smoothing at each octave.
+_CELLS, _ROUNDS = 64, 12
+
+
+def complete(crop: Tensor, holes: Tensor) -> Tensor:
+    """Lay the face's other side into deep holes.
+
+    Args:
+        crop: (3, S, S) in [0, 1], aligned, its holes filled plainly (fill.fill).
+        holes: (S, S), above 0.5 where the crop has no content of its own.
+
+    Returns:
+        (3, S, S); the crop itself outside the holes.
+    """
+    holes = (holes > 0.5).float()[None, None]
+    side = crop.shape[-1]
+    parts = [hole for hole in _parts(holes) if bool(_shrunk(hole, _DEEP * side).any())]
+    if not parts:
+        return crop
+    coarse = _Mirror(crop[None], holes, _SIDES[0])
+    frontal, across, down = coarse.best(_face(coarse.side).to(crop), (0, 0), _FAR)
+    fine, factor = _Mirror(crop[None], holes, _SIDES[1]), _SIDES[1] // _SIDES[0]
+    result = crop[None].clone()
+    for hole in parts:
+        rim = _grown(F.adaptive_max_pool2d(hole, fine.side), _RIM * fine.side)
+        alike, *shift = fine.best(rim, (across * factor, down * factor), (_NEAR, _NEAR))
+        low, high = _ALIKE
+        share = min(max(((frontal + alike) / 2 - low) / (high - low), 0.0), 1.0)
+        if share:
+            shift = [round(by * side / fine.side) for by in shift]
+            result = torch.lerp(result, *_laid(crop[None], hole, holes, shift, share))
+    return result[0]
+
+
+def _laid(
+    crop: Tensor, hole: Tensor, holes: Tensor, shift: list[int], share: float
+) -> tuple[Tensor, Tensor]:
+    """The mirror image of `crop` (1, 3, S, S) with the tones that the rim of `hole` asks for, and
+    the share (1, 1, S, S) that it has."""
+    guess, unknown = _mirrored(crop, *shift), _mirrored(holes, *shift, 1.0)
+    known = (1 - holes) * (1 - unknown)
+    guess = guess + fill_in(crop - guess, known, _ROUNDS)
+    by = _DEEP * crop.shape[-1]
+    soft = detail.blur((1 - unknown) * hole, 2 * max(round(2 * by), 1) + 1, max(by, 0.5))
+    return guess.clamp(0, 1), share * soft * hole
+
+
+class _Mirror:
+    """The fine grey of a crop (1, 3, S, S) at a side, beside its mirror image."""
+
+    def __init__(self, crop: Tensor, holes: Tensor, side: int):
+        grey = luma(detail.scale(crop, side))
+        light = detail.blur(grey, 2 * round(2 * _LIGHT * side) + 1, _LIGHT * side)
+        self.side = side
+        self.grey, self.known = grey - light, 1 - F.adaptive_max_pool2d(holes, side)
+
+    def best(
+        self, where: Tensor, start: tuple[int, int], reach: tuple[int, int]
+    ) -> tuple[float, int, int]:
+        """How well what is known `where` is 1 fits its mirror image at best, and the shift across
+        and down, px, within `reach` of `start`."""
+        where = where * self.known
+        best = (-1.0, *start)
+        if not bool(where.any()):
+            return best
+        rows, columns = (slice(int(at.min()), int(at.max()) + 1) for at in where[0, 0].nonzero().T)
+        where, own = where[..., rows, columns], self.grey[..., rows, columns]
+        margin = max(abs(begin) + far for begin, far in zip(start, reach, strict=True))
+        other, known = (F.pad(p.flip(-1), (margin,) * 4) for p in (self.grey, self.known))
+        for down in range(start[1] - reach[1], start[1] + reach[1] + 1):
+            for across in range(start[0] - reach[0], start[0] + reach[0] + 1):
+                top, left = rows.start + margin - down, columns.start + margin - across
+                below, right = top + where.shape[-2], left + where.shape[-1]
+                seen = where * known[..., top:below, left:right]
+                if float(seen.sum()) >= _ENOUGH * float(where.sum()):
+                    there = other[..., top:below, left:right]
+                    best = max(best, (_correlation(own, there, seen), across, down))
+        return best
+
+
+def _face(side: int) -> Tensor:
+    """(1, 1, side, side), 1 where the face lies in a crop."""
+    at = (torch.arange(side) + 0.5) / side
+    (x, y), (wide, high) = _FACE
+    return (((at - x) / wide) ** 2 + ((at[:, None] - y) / high) ** 2 < 1).float()[None, None]
+
+
+def _correlation(one: Tensor, other: Tensor, where: Tensor) -> float:
+    total = where.sum()
+    one = (one - (one * where).sum() / total) * where
+    other = (other - (other * where).sum() / total) * where
+    return float((one * other).sum() / (one.norm() * other.norm() + 1e-6))
+
+
+def _mirrored(planes: Tensor, across: int, down: int, beyond: float = 0.0) -> Tensor:
+    """Planes (1, C, S, S) mirrored left to right, then shifted; `beyond` is what comes in."""
+    side = planes.shape[-1]
+    wide = (max(across, 0), max(-across, 0), max(down, 0), max(-down, 0))
+    moved = F.pad(planes.flip(-1), wide, value=beyond)
+    top, left = max(-down, 0), max(-across, 0)
+    return moved[..., top : top + side, left : left + side]
+
+
+def _parts(holes: Tensor) -> list[Tensor]:
+    """The holes (1, 1, S, S) one by one."""
+    cells = F.adaptive_max_pool2d(holes, min(_CELLS, holes.shape[-1]))
+    names = torch.arange(1, cells.numel() + 1, device=cells.device).view_as(cells) * cells
+    while True:
+        spread = F.max_pool2d(names, 3, 1, 1) * cells
+        if torch.equal(spread, names):
+            break
+        names = spread
+    side = holes.shape[-1]
+    parts = [(names == name).float() for name in names.unique().tolist() if name]
+    return [F.interpolate(part, (side, side), mode="nearest-exact") * holes for part in parts]
+
+
+def _grown(mask: Tensor, by: float) -> Tensor:
+    reach = max(round(by), 1)
+    return F.max_pool2d(mask, 2 * reach + 1, 1, reach)
+
+
+def _shrunk(mask: Tensor, by: float) -> Tensor:
+    return 1 - _grown(1 - mask, by)
