@@ -111,7 +111,19 @@ def _rgb(device: torch.device) -> Tensor:
 @functools.lru_cache(8)
 def _averages(counts: tuple[int, ...], device: torch.device) -> Tensor:
     """A matrix that takes the mean of the first of `counts` rows, of the next, and so on."""
-    return torch.block_diag(*(torch.full((1, count), 1 / count) for count in counts)).to(device)
+    rows = [torch.full((1, count), 1 / count, device="cpu") for count in counts]
+    return torch.block_diag(*rows).to(device)
+
+
+@functools.lru_cache(8)
+def _ripples(count: int, device: torch.device) -> Tensor:
+    """What is made of a profile of `count` values, as one matrix, for all of it is linear: the
+    phases and the Fourier transform, real and imaginary, of what rises above its surroundings."""
+    profile = F.pad(torch.eye(count, device="cpu")[None], (1, 1), "replicate")
+    ripple = profile - F.avg_pool1d(F.pad(profile, (8, 8), "replicate"), 17, 1)
+    phases = 3 * ripple.unflatten(2, (-1, CELL)).mean(2)
+    found = torch.fft.rfft(ripple) / ripple.shape[2]
+    return torch.cat([phases, found.real, found.imag], 2)[0].to(device)
 
 
 class DamageSigns(nn.Module):
@@ -143,7 +155,8 @@ class DamageSigns(nn.Module):
         """
         side = image.shape[-1] // CELL * CELL
         pixels = image[..., :side, :side]
-        light = (255 * self.ycc[:1] @ pixels.flatten(2)).view(-1, side, side)
+        red, green, blue = (255 * weight for weight in YCC[0])
+        light = (pixels[:, 0] * red).add_(pixels[:, 1], alpha=green).add_(pixels[:, 2], alpha=blue)
         apart = max(1, side // 256)
         parts = [*self._frequencies(light, apart), self._combs(light, apart)]
         parts += self._colours(255 * pixels[..., :: side // 128, :: side // 128])
@@ -170,34 +183,33 @@ class DamageSigns(nn.Module):
 
     def _combs(self, light: Tensor, apart: int) -> Tensor:
         """Phases and comb spectra of columns, then of rows, each averaged over every `apart`-th."""
-        rows, columns = light[:, ::apart], light[..., ::apart]
+        rows, columns = light[:, ::apart], light[..., ::apart].contiguous()
         across = (rows[..., 2:] + rows[..., :-2]).sub_(rows[..., 1:-1], alpha=2)
         down = (columns[:, 2:] + columns[:, :-2]).sub_(columns[:, 1:-1], alpha=2)
         profiles = [across.abs_().clamp_(max=24).mean(1), down.abs_().clamp_(max=24).mean(2)]
-        profile = F.pad(torch.stack(profiles, 1), (1, 1), "replicate").add(0.05).log()  # (N, 2, S)
-        ripple = profile - F.avg_pool1d(F.pad(profile, (8, 8), "replicate"), 17, 1)
-        phases = ripple.view(len(light), 2, -1, CELL).mean(2)
-        comb = torch.fft.rfft(ripple).abs() / ripple.shape[-1]
-        comb = F.adaptive_max_pool1d(comb, COMB)
-        return torch.cat([3 * phases, (comb + 1e-3).log()], 2).flatten(1)
+        profile = torch.stack(profiles, 1).add_(0.05).log_()  # (N, 2, S - 2)
+        found = profile @ _ripples(profile.shape[2], light.device)
+        bins = (found.shape[2] - CELL) // 2
+        phases, real, imaginary = found.split((CELL, bins, bins), 2)
+        comb = F.adaptive_max_pool1d(real.hypot(imaginary), COMB)
+        return torch.cat([phases, comb.add_(1e-3).log_()], 2).flatten(1)
 
     def _spectra(self, light: Tensor) -> Tensor:
         """Logarithm of the mean power, and mean of its logarithm, of at most 8 x 8 windows in the
         middle, at each of three scales."""
-        windows = []
-        for scale in range(3):
-            if scale:
-                light = halve(light)
-            count = min(light.shape[-1] // WINDOW, 8)
+        scales = [light, half := halve(light), halve(half)]
+        counts = [min(light.shape[-1] // WINDOW, 8) for light in scales]
+        squares = tuple(count**2 for count in counts)
+        windows = light.new_empty(len(light), sum(squares), WINDOW, WINDOW)
+        for light, count, part in zip(scales, counts, windows.split(squares, 1), strict=True):
             edge = (light.shape[-1] - count * WINDOW) // 2
             middle = light[:, edge:, edge:][:, : count * WINDOW, : count * WINDOW]
-            cut = middle.reshape(-1, count, WINDOW, count, WINDOW).transpose(2, 3)
-            windows.append(cut.flatten(1, 2))
-        averages = _averages(tuple(cut.shape[1] for cut in windows), light.device)
-        windows = torch.cat(windows, 1)
+            cut = middle.unflatten(2, (count, WINDOW)).unflatten(1, (count, WINDOW))
+            part.unflatten(1, (count, count)).copy_(cut.transpose(2, 3))
         windows = windows.sub_(windows.mean((2, 3), keepdim=True)).mul_(self.fade)
         found = torch.fft.rfft2(windows).flatten(2)
-        power = found.real.square().add_(found.imag.square()).add_(FLOOR)
+        power = found.real.square().addcmul_(found.imag, found.imag).add_(FLOOR)
+        averages = _averages(squares, light.device)
         means = (averages @ power).log_(), averages @ power.log_()  # (N, 3, 544) each
         return torch.cat(means, 2).flatten(1)
 

@@ -78,7 +78,8 @@ class Picture(nn.Module):
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, 256, 256) RGB in [-1, 1] to features (N, size), missing and where as logits."""
-        fine = self.stem(_cells(view)).permute(0, 3, 1, 2)  # (N, fine, 64, 64), channels last
+        fine = _linear(_cells(view), self.stem.weight, self.stem.bias)
+        fine = fine.permute(0, 3, 1, 2)  # (N, fine, 64, 64), channels last
         near = F.silu(self.down(fine).add_(_mix(self.loudness, _loud(fine))))
         near = self.near(near)  # (N, middle, 32, 32)
         deep = self.deep(F.silu(self.lower(near)))  # (N, coarse, 16, 16)
@@ -103,7 +104,7 @@ class Picture(nn.Module):
         """
         spread = _spread(fine.device)
         weight, bias = self.missing.weight.flatten(1), self.missing.bias
-        drawn = F.linear(fine.permute(0, 2, 3, 1), weight[spread], bias[spread])
+        drawn = _linear(fine.permute(0, 2, 3, 1), weight[spread], bias[spread])
         rows = _together(drawn.unflatten(3, (-1, SHUFFLE)).transpose(2, 3)).flatten(3)
         places, *rule = rows.split((SHUFFLE, 1, 1, 1, 1), 2)  # (N, 64, 4 or 1, 256)
         red, green, blue = view.unflatten(2, (-1, SHUFFLE)).unbind(1)  # (N, 64, 4, 256)
@@ -124,7 +125,14 @@ def _spread(device: torch.device) -> Tensor:
 
 def _mix(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """A 1 x 1 convolution as a product of matrices: half the time for one small picture."""
-    return F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
+    found = _linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias)
+    return found.permute(0, 3, 1, 2)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """F.linear (..., C) with weights turned beforehand: a quarter faster where there are few."""
+    found = torch.addmm(bias, x.flatten(0, -2), weight.T.contiguous())
+    return found.unflatten(0, x.shape[:-1])
 
 
 def _together(runs: Tensor) -> Tensor:
