@@ -103,12 +103,14 @@ def _percentiles(values: Tensor) -> Tensor:
 
 
 @functools.cache
+@torch.inference_mode(False)  # kept for training too
 def _rgb(device: torch.device) -> Tensor:
     """The way back from YCC."""
     return torch.tensor(YCC, device="cpu").inverse().to(device)
 
 
 @functools.lru_cache(8)
+@torch.inference_mode(False)  # kept for training too
 def _averages(counts: tuple[int, ...], device: torch.device) -> Tensor:
     """A matrix that takes the mean of the first of `counts` rows, of the next, and so on."""
     rows = [torch.full((1, count), 1 / count, device="cpu") for count in counts]
@@ -116,6 +118,7 @@ def _averages(counts: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 @functools.lru_cache(8)
+@torch.inference_mode(False)  # kept for training too
 def _ripples(count: int, device: torch.device) -> Tensor:
     """What is made of a profile of `count` values, as one matrix, for all of it is linear: the
     phases and the Fourier transform, real and imaginary, of what rises above its surroundings."""

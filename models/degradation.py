@@ -61,8 +61,8 @@ def to_network(strength: Tensor) -> Tensor:
 
 def to_units(strength: Tensor) -> Tensor:
     """What the network writes (..., 12) in physical units, the inverse of to_network."""
-    parts = zip(strength.unbind(-1), SCALES.values(), strict=True)
-    return torch.stack([v.exp() if s is None else v * s for v, s in parts], -1)
+    scales = torch.tensor([scale or torch.nan for scale in SCALES.values()], device=strength.device)
+    return torch.where(scales.isnan(), strength.exp(), strength * scales)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ class Picture(nn.Module):
 
 
 @functools.cache
+@torch.inference_mode(False)  # kept for training too
 def _spread(device: torch.device) -> Tensor:
     """Each place of a cell once, then each coefficient of its rule as often as a cell is wide."""
     places = torch.arange(SHUFFLE**2, device=device)

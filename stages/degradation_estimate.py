@@ -133,6 +133,9 @@ FEW = 2 * len(KINDS) + 5
 #: Crops below this side, px, are no faces.
 LEAST = 16
 
+#: Side of the largest grain that is told, px.
+LARGEST_GRAIN = 32.0
+
 #: Noise whose grains are larger than this, px, is told as film grain.
 FILM_GRAIN = 1.5
 
@@ -269,24 +272,27 @@ def _pack(reading: Reading) -> Tensor:
 def _degradation(row: Tensor, side: int, scale: float) -> Degradation:
     """One row of _pack, of a crop of `side` px that was measured at side / scale."""
     few, where, missing = row.split([FEW, row.numel() - FEW - SIDE**2, SIDE**2])
-    probability, strength, direction, figures = few.split([len(KINDS), len(KINDS), 2, 3])
+    # Numbers of Python: for so few of them each call on a tensor takes longer than the arithmetic.
+    strength = to_units(few[len(KINDS) : 2 * len(KINDS)]).tolist()
+    x, y, _, grain, _ = few[2 * len(KINDS) :].tolist()
+    likely = few.sigmoid().tolist()
+    _, _, shot, _, face = likely[2 * len(KINDS) :]
     missing = missing.sigmoid().view(SIDE, SIDE)
-    values = dict(zip(KINDS, to_units(strength).tolist(), strict=True))
-    values["missing"] = float((missing > 0.5).float().mean())
+    values = dict(zip(KINDS, strength, strict=True))
+    values["missing"] = float(missing.round().mean())  # the share above 0.5
     for kind, (low, high) in LIMITS.items():
         values[kind] = min(max(values[kind], low), high)
-    shot, face = torch.sigmoid(figures[::2]).tolist()
-    grain = float(figures[1].exp().clamp(1, 32)) * scale
-    angle = float(torch.atan2(direction[1], direction[0]).rad2deg()) / 2 % 180
+    grain = math.exp(min(max(grain, 0.0), math.log(LARGEST_GRAIN))) * scale
+    angle = math.degrees(math.atan2(y, x)) / 2 % 180
     findings = []
-    for kind, likely in zip(KINDS, probability.sigmoid().tolist(), strict=True):
+    for kind, probability in zip(KINDS, likely[: len(KINDS)], strict=True):
         value = values[kind] * (scale if kind in LENGTHS else 1)
         if kind == "resolution":
             value = max(value, 1.0)
         finding = Finding(
             kind,
             value,
-            likely,
+            probability,
             severity(kind, value, side),
             angle=angle if kind == "motion" else None,
             shot=shot if kind == "noise" else 0.0,
@@ -298,7 +304,7 @@ def _degradation(row: Tensor, side: int, scale: float) -> Degradation:
         spared *= 1 - finding.severity * finding.present
     cells = round(where.numel() ** 0.5)
     where = where.sigmoid().view(cells, cells)
-    return Degradation(tuple(findings), 1 - spared, where.clone(), missing, face)
+    return Degradation(tuple(findings), 1 - spared, where, missing, face)
 
 
 def severity(kind: str, strength: float, side: int) -> float:
