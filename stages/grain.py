@@ -8,6 +8,8 @@ given back.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -144,14 +146,22 @@ def tile(roots: Tensor, seed: int) -> Tensor:
     Returns:
         (C, 192, 192), mean 0.
     """
-    generator = torch.Generator().manual_seed(seed)
     channels = roots.shape[1]
-    white = torch.randn(channels, TILE, TILE, generator=generator).to(roots.device)
-    waves = torch.view_as_real(torch.fft.rfft2(white)).flatten(1, 2)
+    waves = _white(seed, channels, roots.device)
     # (C, C, 192 * 97, 1): how much of each channel goes into each.
     filters = (roots.flatten(1).T @ between(roots.device)).view(channels, channels, -1, 1)
     mixed = (waves * filters).sum(1).view(channels, TILE, -1, 2)
     return torch.fft.irfft2(torch.view_as_complex(mixed), (TILE, TILE))
+
+
+@lru_cache(maxsize=2)
+def _white(seed: int, channels: int, device: torch.device) -> Tensor:
+    """(C, 192 * 97, 2) waves of white noise, kept for the other faces of a picture."""
+    generator = torch.Generator().manual_seed(seed)
+    # Kept for all later calls, so not made for inference alone.
+    with torch.inference_mode(False):
+        white = torch.randn(channels, TILE, TILE, generator=generator).to(device)
+        return torch.view_as_real(torch.fft.rfft2(white)).flatten(1, 2)
 
 
 def add(planes: Tensor, tile: Tensor, share: Tensor) -> None:

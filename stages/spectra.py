@@ -27,7 +27,7 @@ def spectra_of(patches: Tensor, coded: bool) -> tuple[Tensor, Tensor]:
 
     Grain is in all patches, an edge in some and of one direction. So the level that each wave has
     in the quieter of the patches tells how much is grain, as waves of noise have exponentially
-    distributed power; not so where coding left grain here and there.
+    distributed power; not so where coding left grain here and there. One channel tells of all.
     """
     waves = _waves(patches)
     cross = _mean(waves)
@@ -35,11 +35,13 @@ def spectra_of(patches: Tensor, coded: bool) -> tuple[Tensor, Tensor]:
         return cross, without_shape(cross)
     count = len(patches)
     rank = max(round(count * _QUIETER), 1)
-    powers = waves.square().unflatten(2, (count, 2)).sum(3)
-    level = powers.kthvalue(rank, dim=2)[0].sum(0) @ _gather(patches.device)
+    middle = len(waves) // 2
+    squares = waves[middle].square()
+    powers = squares[:, ::2] + squares[:, 1::2]
+    level = powers.kthvalue(rank, dim=1)[0] @ _gather(patches.device)
     # The mean of the value of this rank among as many exponential ones of mean 1.
     expected = sum(1 / (count - lower) for lower in range(rank))
-    share = level / (expected * total(cross)).clamp(min=1e-12)
+    share = level / (expected * cross[:, middle, middle]).clamp(min=1e-12)
     return cross, without_shape(cross * share.clamp(max=1)[:, None, None])
 
 
