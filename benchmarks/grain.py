@@ -41,8 +41,8 @@ SIDES = (120, 250, 500, 900)
 #: People taken from the folder, and the side up to which their pictures with much around are used.
 PEOPLE, _WIDE = 6, 200
 
-#: Pixels from which patches that overlap by half are enough of them.
-_MANY = 40000
+#: Steps between the patches of 16 px in which grain is measured, and most of them.
+_STEP, _MOST = 4, 4000
 
 Kind = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -146,13 +146,14 @@ def powers(field: torch.Tensor, clean: torch.Tensor, where: torch.Tensor) -> tor
     There grain is seen. Among features a restorer draws other lines for other grain, and what
     differs is mostly those.
     """
-    step = 8 if where.sum() > _MANY else 4
     patches, shape, inside = (
-        each.unfold(0, 16, step).unfold(1, 16, step) for each in (field, clean, where)
+        each.unfold(0, 16, _STEP).unfold(1, 16, _STEP) for each in (field, clean, where)
     )
-    inside = inside.flatten(2).all(2)
-    steep = sum(shape.diff(dim=axis).square().mean((2, 3, 4)) for axis in (3, 4))
-    return powers_of(patches[inside & (steep <= steep[inside].median())])
+    rows, columns = inside.flatten(2).all(2).nonzero(as_tuple=True)
+    few = slice(None, None, -(-len(rows) // _MOST))
+    patches, shape = patches[rows[few], columns[few]], shape[rows[few], columns[few]]
+    steep = sum(shape.diff(dim=axis).square().mean((1, 2, 3)) for axis in (2, 3))
+    return powers_of(patches[steep <= steep.median()])
 
 
 def off(clean: torch.Tensor, faces: Faces, kind: Kind, change: Callable) -> float:
