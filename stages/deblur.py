@@ -54,9 +54,10 @@ _STEP, _NEAR = 0.012, (13, 3.0)
 #: Width of a trail, as the deviation of a Gaussian, px.
 _WIDTH = 0.5
 
-#: How far around the length and the angle told a trail is looked for, as a factor and in degrees;
-#: steps of the first round, and of the second within one step of the first.
-_LONGER, _TURNED, _STEPS = 1.35, 14.0, (9, 5)
+#: How far around the length and the angle told a trail is looked for, as factors and in degrees:
+#: those of faces that were enlarged are told short, down to half, and half of a trail resembles it.
+#: Lengths and angles of the first round, and of the second within one step of the first.
+_LENGTHS, _TURNED, _ROUNDS = (0.74, 1.9), 14.0, ((13, 9), (5, 5))
 
 #: Deviations of the lens blurs, px, that a trail is held against; and by how much more likely it
 #: has to be than the likeliest of them, as a logarithm for each frequency.
@@ -66,8 +67,8 @@ _LENSES, _EVIDENT = torch.cat([torch.zeros(1), torch.linspace(0.3, 6, 20)])[:, N
 #: the least deviation of noise.
 _BAND, _FALL, _ROUNDING = (0.02, 0.45), 2.2, 0.4 / 255
 
-#: Rounds in which the strength of the picture is fitted beside its noise.
-_ROUNDS = 5
+#: How often the strength of the picture is fitted beside its noise.
+_FITS = 5
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,18 @@ def trail(crop: Tensor, degradation: Degradation) -> Trail | None:
     sigma = lens.strength * factor if lens.present else 0.0
     spectrum = _Spectrum(crop, max(loud, _ROUNDING))
     length, angle = motion.strength * factor, motion.angle
-    longer, turned = _LONGER, _TURNED
-    for steps in _STEPS:
-        spread = torch.linspace(-1, 1, steps, device=crop.device)
-        lengths = length * longer ** spread[:, None]
+    shorter, longer = (math.log(share) for share in _LENGTHS)
+    turned = _TURNED
+    for many, ways in _ROUNDS:
+        lengths = length * torch.linspace(shorter, longer, many, device=crop.device).exp()[:, None]
+        angles = [angle + offset for offset in torch.linspace(-turned, turned, ways).tolist()]
         costs = torch.stack(
-            [
-                spectrum.cost(_passed(sigma, lengths, angle + offset, *spectrum.at))
-                for offset in (spread * turned).tolist()
-            ]
+            [spectrum.cost(_passed(sigma, lengths, one, *spectrum.at)) for one in angles]
         )
-        row, column = divmod(int(costs.argmin()), steps)
-        length, angle = float(lengths[column]), angle + float(spread[row]) * turned
-        longer, turned = longer ** (2 / (steps - 1)), turned * 2 / (steps - 1)
+        row, column = divmod(int(costs.argmin()), many)
+        length, angle = float(lengths[column]), angles[row]
+        step = (longer - shorter) / (many - 1)
+        shorter, longer, turned = -step, step, turned * 2 / (ways - 1)
     lenses = spectrum.cost(_lens(_LENSES.to(crop.device), *spectrum.at))
     if float(lenses.min() - costs.min()) < _EVIDENT * spectrum.power.numel():
         return None
@@ -206,7 +206,7 @@ class _Spectrum:
         unknown strength."""
         seen = self._own * passed.square()
         strength = (self.power / (seen + 1e-9)).median(1, keepdim=True).values
-        for _ in range(_ROUNDS):
+        for _ in range(_FITS):
             model = strength * seen + self._floor
             share = seen / model
             wanted = (self.power * share / model).sum(1, keepdim=True)

@@ -53,6 +53,13 @@ def test_a_trail_is_measured_and_taken_back_at_any_size(size, angle):
     assert psnr(deblur.deblur(crop, found), clean) > psnr(crop, clean) + 2
 
 
+def test_half_of_a_trail_is_not_taken_for_the_whole():
+    """Trails of faces that were enlarged are told short, and half of one resembles it."""
+    crop = detail.scale(moved(face(), 16, 50)[None], 400)[0].clamp(0, 1)
+    found = deblur.trail(crop, degradation(0.5, motion=0.58 * 25, angle=46.0))
+    assert found.length == pytest.approx(25, rel=0.06)
+
+
 def test_no_trail_is_seen_where_nothing_moved():
     assert deblur.trail(face(), degradation(0.3, blur=2.0)) is None, "none was told"
     assert deblur.trail(face(), degradation(0.5, motion=14.0)) is None
