@@ -31,7 +31,12 @@ _LIGHT = 0.08
 
 #: Mean of the correlations of the face and of the rim with their mirror images, from which and at
 #: which the mirror image counts: one eye is better than none, though it may not fit to the pixel.
-_ALIKE = (0.3, 0.375)
+_ALIKE = (0.22, 0.3)
+
+#: What a correlation of the rim loses for each px squared that its shift is off that of the face,
+#: for in aligned crops eyes lie level; and difference in light, as a share, from what a hole was
+#: filled with plainly, from which a mirror image is none.
+_AWAY, _STRANGE = 0.003, 0.35
 
 #: Share of what is compared that has to be known on both sides.
 _ENOUGH = 0.5
@@ -61,26 +66,27 @@ def complete(crop: Tensor, holes: Tensor) -> Tensor:
     result = crop[None].clone()
     for hole in parts:
         rim = _grown(F.adaptive_max_pool2d(hole, fine.side), _RIM * fine.side)
-        alike, *shift = fine.best(rim, (across * factor, down * factor), (_NEAR, _NEAR))
+        alike, *shift = fine.best(rim, (across * factor, down * factor), (_NEAR, _NEAR), _AWAY)
         low, high = _ALIKE
         share = min(max(((frontal + alike) / 2 - low) / (high - low), 0.0), 1.0)
         if share:
             shift = [round(by * side / fine.side) for by in shift]
-            result = torch.lerp(result, *_laid(crop[None], hole, holes, shift, share))
+            guess, soft = _laid(crop[None], hole, holes, shift)
+            lighter = float(((guess - result) * soft).sum())
+            if abs(lighter) < _STRANGE * float((result * soft).sum()):
+                result = torch.lerp(result, guess, share * soft)
     return result[0]
 
 
-def _laid(
-    crop: Tensor, hole: Tensor, holes: Tensor, shift: list[int], share: float
-) -> tuple[Tensor, Tensor]:
+def _laid(crop: Tensor, hole: Tensor, holes: Tensor, shift: list[int]) -> tuple[Tensor, Tensor]:
     """The mirror image of `crop` (1, 3, S, S) with the tones that the rim of `hole` asks for, and
-    the share (1, 1, S, S) that it has."""
+    the share (1, 1, S, S) that it may have."""
     guess, unknown = _mirrored(crop, *shift), _mirrored(holes, *shift, 1.0)
     known = (1 - holes) * (1 - unknown)
     guess = guess + fill_in(crop - guess, known, _ROUNDS)
     by = _DEEP * crop.shape[-1]
     soft = detail.blur((1 - unknown) * hole, 2 * max(round(2 * by), 1) + 1, max(by, 0.5))
-    return guess.clamp(0, 1), share * soft * hole
+    return guess.clamp(0, 1), soft * hole
 
 
 class _Mirror:
@@ -93,10 +99,10 @@ class _Mirror:
         self.grey, self.known = grey - light, 1 - F.adaptive_max_pool2d(holes, side)
 
     def best(
-        self, where: Tensor, start: tuple[int, int], reach: tuple[int, int]
+        self, where: Tensor, start: tuple[int, int], reach: tuple[int, int], lost: float = 0.0
     ) -> tuple[float, int, int]:
         """How well what is known `where` is 1 fits its mirror image at best, and the shift across
-        and down, px, within `reach` of `start`."""
+        and down, px, within `reach` of `start`; `lost` for each px of the way there, squared."""
         where = where * self.known
         best = (-1.0, *start)
         if not bool(where.any()):
@@ -112,7 +118,9 @@ class _Mirror:
                 seen = where * known[..., top:below, left:right]
                 if float(seen.sum()) >= _ENOUGH * float(where.sum()):
                     there = other[..., top:below, left:right]
-                    best = max(best, (_correlation(own, there, seen), across, down))
+                    alike = _correlation(own, there, seen)
+                    away = (across - start[0]) ** 2 + (down - start[1]) ** 2
+                    best = max(best, (alike - lost * away, across, down))
         return best
 
 
