@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from PIL import Image
 from kintsugi import samples
 from kintsugi.benchmarks.blend import GRAIN, ours, powers_of, resized, without_grain
 from kintsugi.stages.detail import blur
-from kintsugi.stages.faces import Faces
+from kintsugi.stages.faces import Crop, Faces
 from kintsugi.stages.host import Host
 from kintsugi.stages.restore import restore
 
@@ -156,34 +157,53 @@ def powers(field: torch.Tensor, clean: torch.Tensor, where: torch.Tensor) -> tor
     return powers_of(patches[steep <= steep.median()])
 
 
-def off(clean: torch.Tensor, faces: Faces, kind: Kind, change: Callable) -> float:
-    """Share by which the amplitudes of grain in the face are off those outside.
+def shown(picture: torch.Tensor, faces: Faces, side: int) -> tuple[torch.Tensor, Faces]:
+    """The picture (1, H, W, 3) with the crop of its face `side` px, without what is far away."""
+    picture, faces = resized(picture, faces, side)
+    x, y = faces[0].points.mean(0).round().int().tolist()
+    left, top = max(x - side, 0), max(y - side, 0)
+    picture = picture[:, top : y + side, left : x + side].contiguous()
+    shift = torch.tensor([left, top])
+    face = faces[0]
+    crop = Crop(face.crop.matrix.clone(), face.crop.size, face.crop.template)
+    crop.matrix[:, 2] += crop.matrix[:, :2] @ shift.float()
+    box, points = face.box - shift.repeat(2), face.points - shift
+    moved = replace(face, box=box, points=points, landmarks=None, scheme=None, crop=crop)
+    return picture, Faces((moved,), 1, *picture.shape[1:3])
+
+
+def off(clean: torch.Tensor, faces: Faces, kind: Kind, ways: dict[str, Callable]) -> list[float]:
+    """Share by which the amplitudes of grain in the face are off those outside, for each way.
 
     Over all wavelengths together, so that those count most in which there is most grain: of coarse
     grain nearly none is fine.
     """
     takes = [kind(clean, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    results = [ours(take, faces, change, seed=seed) for seed, take in enumerate(takes)]
-    inside = results[0][1][0] > 0.95, results[1][1][0] > 0.95
-    left = (results[0][0] - results[1][0])[0] / 2**0.5
-    laid = (takes[0] - takes[1])[0] / 2**0.5
-    left = powers(left, clean[0], inside[0] & inside[1]).sqrt()
-    laid = powers(laid, clean[0], results[0][1][0] == 0).sqrt()
-    return float((left - laid).abs().sum() / laid.sum())
+    shares = []
+    for change in ways.values():
+        (one, seen), (other, also) = (
+            ours(take, faces, change, seed=seed) for seed, take in enumerate(takes)
+        )
+        inside = (seen[0] > 0.95) & (also[0] > 0.95)
+        left = powers((one - other)[0] / 2**0.5, clean[0], inside).sqrt()
+        laid = powers((takes[0] - takes[1])[0] / 2**0.5, clean[0], seen[0] == 0).sqrt()
+        shares.append(float((left - laid).abs().sum() / laid.sum()))
+    return shares
 
 
 def measured(host: Host, folder: Path | None, sides: tuple[int, ...]) -> list[str]:
     """Rows: kinds of grain, restorers and sizes; the mean over people, and the worst."""
     bare = [[without_grain(one, host) for one in pair] for pair in people(folder).values()]
-    lines = []
+    sets = {side: [shown(*pair[side > _WIDE], side) for pair in bare] for side in sides}
+    ways, lines = restorers(host), []
     for title, kind in KINDS.items():
-        for way, change in restorers(host).items():
-            cells = [f"{title}, {way}"]
-            for side in sides:
-                shown = [resized(*pair[side > _WIDE], side) for pair in bare]
-                each = [off(*one, kind, change) for one in shown]
-                cells.append(f"{100 * np.mean(each):.0f} % ({100 * max(each):.0f} %)")
-            lines.append("| " + " | ".join(cells) + " |")
+        rows = [[f"{title}, {way}"] for way in ways]
+        for side in sides:
+            each = np.array([off(*one, kind, ways) for one in sets[side]]).T
+            for row, shares in zip(rows, each, strict=True):
+                row.append(f"{100 * shares.mean():.0f} % ({100 * shares.max():.0f} %)")
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        print(*lines[-len(ways) :], sep="\n", flush=True)
     return lines
 
 
@@ -217,7 +237,6 @@ def main() -> None:
     if not given.quick:
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text("\n".join(lines))
-    print("\n".join(lines))
 
 
 if __name__ == "__main__":
