@@ -30,6 +30,9 @@ _TEXTURE, _SEEN, _LEAST = 0.6 / 255, 1.2 / 255, 0.3 / 255
 #: Share of the grain around that a face may lose unnoticed.
 _ALIKE = 0.2
 
+#: How much more power than around a face its own grain may have; more is features.
+_LOUDER = 1.5
+
 #: Rounds in which a spectrum is freed of what the window of a patch spreads.
 _ROUNDS = 6
 
@@ -110,7 +113,10 @@ def lacking(around: Tensor, before: Tensor, after: Tensor, strength: float) -> T
     around = around[[_SLOWEST] * _SLOWEST + list(range(_SLOWEST, len(around)))]
     own, there = (total(cross).clamp(min=1e-12) for cross in (before, around))
     share = (own / there).clamp(max=1) * (allowed / found) ** 2
-    values, vectors = torch.linalg.eigh(around * share[:, None, None] - after)
+    # What is much louder is shape, before and after; as much of grain is left as of all that.
+    shapeless = (_LOUDER * there / own).clamp(max=1)
+    wanted = around * share[:, None, None] - after * shapeless[:, None, None]
+    values, vectors = torch.linalg.eigh(wanted)
     values = values.clamp(min=0)
     values[0] = 0
     roots = vectors @ torch.diag_embed(values.sqrt()) @ vectors.transpose(1, 2)
