@@ -209,9 +209,10 @@ class DamageSigns(nn.Module):
             middle = light[:, edge:, edge:][:, : count * WINDOW, : count * WINDOW]
             cut = middle.unflatten(2, (count, WINDOW)).unflatten(1, (count, WINDOW))
             part.unflatten(1, (count, count)).copy_(cut.transpose(2, 3))
-        windows = windows.sub_(windows.mean((2, 3), keepdim=True)).mul_(self.fade)
-        found = torch.fft.rfft2(windows).flatten(2)
-        power = found.real.square().addcmul_(found.imag, found.imag).add_(FLOOR)
+        pixels = windows.flatten(2)
+        pixels.sub_(pixels.mean(2, keepdim=True)).mul_(self.fade.flatten())
+        found = torch.view_as_real(torch.fft.rfft2(windows).flatten(2)).square()
+        power = (found[..., 0] + found[..., 1]).add_(FLOOR)
         averages = _averages(squares, light.device)
         means = (averages @ power).log_(), averages @ power.log_()  # (N, 3, 544) each
         return torch.cat(means, 2).flatten(1)
