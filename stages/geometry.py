@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import detail
+
 #: Pixels that a bicubic kernel reads beyond the sampled point, and one for rounding.
 _SUPPORT = 3
 
@@ -215,9 +217,7 @@ def _shrink(picture: Tensor, factor: float) -> tuple[Tensor, Tensor]:
     if factor <= 1 + 1e-3:
         return picture, torch.eye(2, 3)
     new_h, new_w = max(round(height / factor), 1), max(round(width / factor), 1)
-    small = F.interpolate(
-        picture, size=(new_h, new_w), mode="bicubic", antialias=True, align_corners=False
-    )
+    small = detail.resized(picture, new_h, new_w)
     ry, rx = new_h / height, new_w / width
     return small, torch.tensor([[rx, 0, (rx - 1) / 2], [0, ry, (ry - 1) / 2]])
 

@@ -115,7 +115,8 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
     """The original and the restored crop of a face at the size at which they are compared.
 
     Args:
-        picture: (H, W, C), C 1 or 3. crop: (S, S, 1 or 3). matrix: (2, 3) of Crop.matrix.
+        picture: (H, W, C), C 1, 3 or 4; alpha is not looked at. crop: (S, S, 1 or 3).
+        matrix: (2, 3) of Crop.matrix.
 
     Raises:
         ValueError: crops of other channels.
@@ -129,7 +130,7 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
         if torch.equal(known, crop):
             crop = known
     else:
-        before = geometry.cut(picture, matrix, size)
+        before = geometry.cut(picture[..., :3], matrix, size)
     after = crop.permute(2, 0, 1)[None]
     channels = before.shape[1]
     if channels == 1 and after.shape[1] == 3:
@@ -151,10 +152,13 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
     return View(before, after, matrix, size, patterned)
 
 
-def tone_of(seen: View, weight: Tensor, method: str) -> colour.Tone | None:
-    """The tone that a view asks for, compared where `weight` (1, 1, g, g) is."""
+def tone_of(seen: View, weight: Tensor, method: str, face: Face) -> colour.Tone | None:
+    """The tone that a view asks for, compared where `weight` (1, 1, g, g) is and the original is
+    whole."""
     before, after = seen.thumbnails
-    return colour.fit(method, after, before, colour.thumbnail(weight).clamp(0, 1))
+    weight = colour.thumbnail(weight).clamp(0, 1)
+    whole = _whole(face, weight.shape[-1])
+    return colour.fit(method, after, before, weight if whole is None else weight * whole.to(weight))
 
 
 def make(
@@ -242,16 +246,17 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> tuple[Tensor, floa
     low = None
     moved = colour.shift(tone(seen, weight), thumb_after)
     if moved is not None:
-        low = detail.grown(moved, small_after.shape[-1])
+        low = detail.resized(moved, *small_after.shape[2:])
         small_after = small_after + low
     curve = None
     if settings.colour != "none" and settings.tone != "free":
         curve = colour.tone_curve(thumb_before)
     if curve is None and before.shape[1] == 3 and settings.colour != "none":
-        halves = (detail.halved(small) for small in (small_after, small_before))
-        hue, names = artefacts.hues(face, seen.matrix, seen.size, *halves)
+        halves = [detail.halved(small) for small in (small_after, small_before)]
+        whole = _whole(face, halves[0].shape[-1])
+        hue, names = artefacts.hues(face, seen.matrix, seen.size, *halves, whole)
         if hue is not None:
-            hue = detail.grown(hue, small_after.shape[-1])
+            hue = detail.resized(hue, *small_after.shape[2:])
             low = hue if low is None else low + hue
             say(f"the colour of the {' and the '.join(names)} had shifted: brought back")
     _look(seen, face, settings, say)
@@ -308,6 +313,16 @@ def _lost(seen: View, sharper, ramp: Tensor, face: Face, settings: Settings) -> 
         return None
     fine = seams.finest(ramp, settings.join)
     return detail.enlarged(share - 1, fine.shape[-1]) * fine
+
+
+def _whole(face: Face, side: int) -> Tensor | None:
+    """(1, 1, side, side), 0 where findings say that the original has no content: neither tones nor
+    hues are taken from there; None where nothing is missing."""
+    found = face.degradation
+    if found is None or not found.finding("missing").present:
+        return None
+    holes = F.adaptive_max_pool2d((found.missing > 0.5).float()[None, None], side)
+    return 1 - F.max_pool2d(holes, 3, 1, 1)
 
 
 def _was_soft(face: Face) -> bool:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import geometry
+from .detail import resized
 
 #: Picture pixels per crop pixel from which turning and enlarging are done one after the other.
 _ENLARGED = 1.3
@@ -81,9 +82,7 @@ def lay(
     shape = (region.height, region.width)
     if laid.shape[-2:] == shape:
         return laid[0]
-    # As pictures of their own, see detail.enlarged. antialias changes nothing when enlarging, but
-    # takes the separable path.
-    mode = "bilinear" if smooth else "bicubic"
-    planes = laid.transpose(0, 1)
-    grown = F.interpolate(planes, size=shape, mode=mode, antialias=not smooth, align_corners=False)
-    return grown[:, 0]
+    if not smooth:
+        return resized(laid, *shape)[0]
+    # As pictures of their own, see detail.enlarged.
+    return F.interpolate(laid.transpose(0, 1), size=shape, mode="bilinear")[:, 0]
