@@ -231,21 +231,19 @@ class _Notes:
 
 def _blend_all(base, crops, faces, settings, mask, result, shown, host, said) -> None:
     """Write all faces into `result` (B, H, W, C) and `shown` (B, H, W)."""
-    colours_of = slice(None) if base.shape[-1] != 4 else slice(0, 3)
     matrices = faces.matrices()
-    steady = _steady_tones(base[..., colours_of], crops, faces, matrices, settings)
+    steady = _steady_tones(base, crops, faces, matrices, settings)
     done = 0
     for frame, group in _rivals(faces, matrices):
         made = []
-        picture = base[frame][..., colours_of]
         for index, region in group:
             face = faces[index]
-            seen = patches.view(picture, crops[index], face, matrices[index])
+            seen = patches.view(base[frame], crops[index], face, matrices[index])
 
             def tone(view, weight, index=index):
                 if index in steady:
                     return steady[index]
-                return patches.tone_of(view, weight, settings.colour)
+                return patches.tone_of(view, weight, settings.colour, faces[index])
 
             def say(line, number=face.id):
                 said.face(number, line)
@@ -271,7 +269,7 @@ def _steady_tones(base, crops, faces: Faces, matrices, settings: Settings) -> di
             face = faces[index]
             seen = patches.view(base[face.frame], crops[index], face, matrices[index])
             ramp = masks.ramp(face, seen.matrix, seen.size, settings.feather, settings.shape)
-            tones.append(patches.tone_of(seen, ramp.to(base.device), settings.colour))
+            tones.append(patches.tone_of(seen, ramp.to(base.device), settings.colour, face))
         frames = [faces[index].frame for index in indices]
         result.update(zip(indices, colours.steady(tones, frames), strict=True))
     return result
@@ -317,14 +315,15 @@ def _paste(
     # In planes, where each of them is one run of memory for the operations below.
     into = result[rows, columns, :channels].permute(2, 0, 1)
     source = into.contiguous()
-    touched = weight > 0
     if gain is None:
         blended = source.float() + change
     else:
         blended = torch.addcmul(change, source.float(), 1 + gain)
     if settings.grain:
-        _regrain(blended, weight, touched, change, picture[..., :channels], region, settings, frame)
-    torch.where(touched, blended.clamp_(0, 1).to(source.dtype), source, out=into)
+        _regrain(blended, weight, change, picture[..., :channels], region, settings, frame)
+    # Between the two by 0 or 1 is one of them, bit for bit, and sooner than by `where`.
+    blended = blended.clamp_(0, 1).to(source.dtype)
+    into.copy_(torch.lerp(source, blended, weight.sign().to(source.dtype)))
     part = shown[rows, columns]
     torch.maximum(part, weight, out=part)
 
@@ -353,7 +352,7 @@ def _mix(made: list[Patch]) -> Patch:
     return Patch(region, change / total, gain / total, weight)
 
 
-def _regrain(blended, weight, touched, change, picture, region, settings: Settings, frame) -> None:
+def _regrain(blended, weight, change, picture, region, settings: Settings, frame) -> None:
     """Add to `blended` (C, h, w) the grain that its faces have lost."""
     inside = weight > _INSIDE * settings.opacity
     few = (..., slice(None, None, 4), slice(None, None, 4))
@@ -370,7 +369,7 @@ def _regrain(blended, weight, touched, change, picture, region, settings: Settin
     )
     free = torch.ones(wide.height, wide.width, dtype=torch.bool, device=weight.device)
     top, left = region.top - wide.top, region.left - wide.left
-    free[top : top + region.height, left : left + region.width] = ~touched
+    free[top : top + region.height, left : left + region.width] = weight == 0
     light = quiets.light(picture[region.slices()], inside)
     around = grains.spectrum(picture[wide.slices()], free, light)
     if around is None:

@@ -37,7 +37,7 @@ class Cut:
         """The crop (size, size, 3), if cutting `picture` would give it again; else None.
 
         Args:
-            picture: (H, W, 3). matrix: (2, 3), picture to crop. size: its side.
+            picture: (H, W, C). matrix: (2, 3), picture to crop. size: its side.
         """
         crops = self.batch()
         if crops is None or crops.device != picture.device or crops.shape[1] != size:
@@ -52,19 +52,20 @@ def note(crops: Tensor, index: int, picture: Tensor, matrix: Tensor) -> Cut | No
 
     Args:
         crops: (N, S, S, 3), the batch. index: of the crop.
-        picture: (H, W, C) it was cut from; nothing is noted of other than 3 channels.
+        picture: (H, W, C) it was cut from; nothing is noted of grey, which became RGB.
         matrix: (2, 3), picture to crop.
     """
-    if picture.shape[-1] != crops.shape[-1]:
+    if picture.shape[-1] < crops.shape[-1]:
         return None
     source = _seen(picture, matrix, crops.shape[1])
     return Cut(weakref.ref(crops), index, signature(crops[index]), source)
 
 
 def signature(picture: Tensor) -> Tensor:
-    """(H,) float32, a weighted sum of each row of (H, W, C): another for any other picture."""
+    """(H,) float32, a weighted sum of each row of (H, W, C): another for any other colours."""
     rows = picture.to(torch.float32).flatten(1)
-    return rows @ _weights(-(-rows.shape[1] // 1024) * 1024)[: rows.shape[1]].to(rows.device)
+    weights = _weights(-(-rows.shape[1] // 1024) * 1024, picture.shape[-1])
+    return rows @ weights[: rows.shape[1]].to(rows.device)
 
 
 def _seen(picture: Tensor, matrix: Tensor, size: int) -> Tensor:
@@ -73,8 +74,11 @@ def _seen(picture: Tensor, matrix: Tensor, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _weights(count: int) -> Tensor:
-    return torch.randn(count, generator=torch.Generator().manual_seed(0))
+def _weights(count: int, channels: int) -> Tensor:
+    weights = torch.randn(count, generator=torch.Generator().manual_seed(0))
+    if channels == 4:
+        weights[3::4] = 0  # no alpha is cut
+    return weights
 
 
 def _forgotten() -> None:

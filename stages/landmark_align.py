@@ -65,7 +65,7 @@ def align(
     crops = cut_all(image, [face.frame for face in faces], matrices, size, host)
     aligned = []
     for index, (face, matrix) in enumerate(zip(faces, matrices, strict=True)):
-        cut = cuts.note(crops, index, _colours(image[face.frame]), matrix)
+        cut = cuts.note(crops, index, image[face.frame], matrix)
         aligned.append(replace(face, crop=Crop(matrix, size, template, cut)))
     return crops, faces.with_faces(aligned)
 
@@ -76,15 +76,11 @@ def cut_all(
     """Crops (N, size, size, 3) at matrices (N, 2, 3) of the pictures with these indices."""
     crops = torch.empty(len(frames), size, size, 3)
     for index, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
-        crop = geometry.cut(_colours(image[frame]), matrix, size)[0].permute(1, 2, 0)
+        crop = geometry.cut(image[frame][..., :3], matrix, size)[0].permute(1, 2, 0)
         crops[index] = crop.cpu()
         if host:
             host.progress(index + 1, len(frames))
     return crops
-
-
-def _colours(picture: Tensor) -> Tensor:
-    return picture[..., :3] if picture.shape[-1] == 4 else picture
 
 
 def footprint(faces: Faces) -> Tensor:
