@@ -38,7 +38,9 @@ class Block(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(self.conv(self.norm(x))).add_(x)
+        """(N, h, w, width) to the same."""
+        found = F.silu(self.conv(self.norm(x.permute(0, 3, 1, 2))))
+        return found.permute(0, 2, 3, 1).add_(x)
 
 
 class Picture(nn.Module):
@@ -78,23 +80,27 @@ class Picture(nn.Module):
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, 256, 256) RGB in [-1, 1] to features (N, size), missing and where as logits."""
-        fine = _linear(_cells(view), self.stem.weight, self.stem.bias)
-        fine = fine.permute(0, 3, 1, 2)  # (N, fine, 64, 64), channels last
-        near = F.silu(self.down(fine).add_(_mix(self.loudness, _loud(fine))))
-        near = self.near(near)  # (N, middle, 32, 32)
-        deep = self.deep(F.silu(self.lower(near)))  # (N, coarse, 16, 16)
-        whole = self.whole(F.silu(self.lowest(deep)) + self.place)  # (N, coarse, 8, 8)
-        mean = _mean(near)
-        features = [mean, _mean(near.square()) - mean.square(), _highest(near)]
-        features += [_mean(whole), _highest(deep)]
+        # Channels lie last throughout, as the convolutions want them.
+        fine = _linear(_cells(view), self.stem.weight, self.stem.bias)  # (N, 64, 64, fine)
+        near = _conv(self.down, fine).add_(_mix(self.loudness, _loud(fine)))
+        near = self.near(F.silu(near))  # (N, 32, 32, middle)
+        deep = self.deep(F.silu(_conv(self.lower, near)))  # (N, 16, 16, coarse)
+        whole = F.silu(_conv(self.lowest, deep)) + self.place.permute(0, 2, 3, 1)
+        whole = self.whole(whole)  # (N, 8, 8, coarse)
+        flat = near.flatten(1, 2)
+        mean = flat.mean(1)
+        features = [mean, flat.square().mean(1) - mean.square(), _highest(near)]
+        features += [whole.flatten(1, 2).mean(1), _highest(deep)]
         deep = F.silu(_above(_mix(self.widen, whole), deep))
         near = F.silu(_above(_mix(self.join, deep), near))
         fine = _above(_mix(self.refine, near), fine).relu_()
-        fine = self.around(fine).relu_()
-        fine = self.along(fine).add_(fine).relu_()
-        missing = self._draw(_mix(self.think, fine).relu_(), view)
+        fine = _conv(self.around, fine).relu_()
+        fine = _conv(self.along, fine).add_(fine).relu_()
+        fine = _linear(fine, self.think.weight.flatten(1), self.think.bias).relu_()
+        missing = self._draw(fine, view)
         features.append(_ranks(missing.detach()))
-        return torch.cat(features, 1), missing[:, None], _mix(self.where, near)
+        where = _mix(self.where, near).permute(0, 3, 1, 2)
+        return torch.cat(features, 1), missing[:, None], where
 
     def _draw(self, fine: Tensor, view: Tensor) -> Tensor:
         """Logits of what is missing (N, 256, 256), by what `fine` says of each cell.
@@ -104,7 +110,7 @@ class Picture(nn.Module):
         """
         spread = _spread(fine.device)
         weight, bias = self.missing.weight.flatten(1), self.missing.bias
-        drawn = _linear(fine.permute(0, 2, 3, 1), weight[spread], bias[spread])
+        drawn = _linear(fine, weight[spread], bias[spread])
         rows = _together(drawn.unflatten(3, (-1, SHUFFLE)).transpose(2, 3)).flatten(3)
         places, *rule = rows.split((SHUFFLE, 1, 1, 1, 1), 2)  # (N, 64, 4 or 1, 256)
         red, green, blue = view.unflatten(2, (-1, SHUFFLE)).unbind(1)  # (N, 64, 4, 256)
@@ -124,16 +130,20 @@ def _spread(device: torch.device) -> Tensor:
     return torch.cat([places, rule])
 
 
+def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """(N, h, w, C) to (N, h', w', C')."""
+    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
 def _mix(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """A 1 x 1 convolution as a product of matrices: half the time for one small picture."""
-    found = _linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias)
-    return found.permute(0, 3, 1, 2)
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """F.linear (..., C) with weights turned beforehand: a quarter faster where there are few."""
+    """F.linear of many x, with the few weights turned beforehand: a quarter faster."""
     found = torch.addmm(bias, x.flatten(0, -2), weight.T.contiguous())
-    return found.unflatten(0, x.shape[:-1])
+    return found.view(*x.shape[:-1], -1)
 
 
 def _together(runs: Tensor) -> Tensor:
@@ -151,30 +161,23 @@ def _cells(view: Tensor) -> Tensor:
 
 
 def _loud(fine: Tensor) -> Tensor:
-    """Logarithm of the deviation in squares of 2 x 2 cells: (N, C, h, w) to (N, C, h/2, w/2)."""
-    upper, lower = fine.permute(0, 2, 3, 1).unflatten(1, (-1, 2)).unbind(2)
+    """Logarithm of the deviation in squares of 2 x 2 cells: (N, h, w, C) to (N, h/2, w/2, C)."""
+    upper, lower = fine.unflatten(1, (-1, 2)).unbind(2)
     left, right = upper.square().addcmul_(lower, lower).unflatten(2, (-1, 2)).unbind(3)
     loud = (left + right).add_(4e-4).log_()  # of four times the mean power
-    return loud.mul_(0.5).add_(0.5 - math.log(2)).permute(0, 3, 1, 2)
-
-
-def _mean(x: Tensor) -> Tensor:
-    """(N, C, h, w), channels last, to (N, C)."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
+    return loud.mul_(0.5).add_(0.5 - math.log(2))
 
 
 def _highest(x: Tensor) -> Tensor:
-    """(N, C, h, w), channels last, to (N, C); whole rows first, which are compared at once."""
-    rows = x.permute(0, 2, 3, 1).flatten(2)
-    return rows.amax(1).unflatten(1, (-1, x.shape[1])).amax(1)
+    """(N, h, w, C) to (N, C); whole rows first, which are compared at once."""
+    return x.flatten(2).amax(1).unflatten(1, (-1, x.shape[3])).amax(1)
 
 
 def _above(coarse: Tensor, fine: Tensor) -> Tensor:
-    """`coarse` (N, C, h, w), enlarged to the nearest, added to `fine` (N, C, 2h, 2w)."""
-    coarse, fine = coarse.permute(0, 2, 3, 1), fine.permute(0, 2, 3, 1)
-    wide = torch.cat([coarse, coarse], 3).flatten(2)  # rows (N, h, 2wC)
-    both = fine.unflatten(1, (-1, 2)).flatten(3) + wide[:, :, None]
-    return both.view(fine.shape).permute(0, 3, 1, 2)
+    """`coarse` (N, h, w, C), enlarged to the nearest, added to `fine` (N, 2h, 2w, C)."""
+    count, height = coarse.shape[:2]
+    rows = torch.cat([coarse, coarse], 3).view(count, height, 1, -1)  # each pixel twice
+    return (fine.reshape(count, height, 2, -1) + rows).view(fine.shape)
 
 
 def _ranks(missing: Tensor) -> Tensor:
