@@ -15,6 +15,9 @@ from . import geometry
 from .detail import enlarged, grey, scale
 from .faces import Face
 
+#: Share of an iris or a lip that must be there for its hue to be known.
+_TOLD = 0.9
+
 #: Coherent amplitude, in [0, 1], of a pattern of period 2 that is visible, and how much stronger
 #: than in the original it must be.
 _PATTERN, _STRONGER = 1.5 / 255, 2.0
@@ -116,12 +119,20 @@ def too_steep(ratio: float) -> bool:
     return ratio > _STEEPER
 
 
-def hues(face: Face, matrix: Tensor, size: int, small_after: Tensor, small_before: Tensor):
+def hues(
+    face: Face,
+    matrix: Tensor,
+    size: int,
+    small_after: Tensor,
+    small_before: Tensor,
+    whole: Tensor | None = None,
+):
     """What gives lips and irises back the hue they had.
 
     Args:
         matrix: (2, 3), picture to a crop of side `size`.
         small_after, small_before: (1, 3, g, g) crops in the tones of the result, reduced.
+        whole: (1, 1, g, g), 0 where the original has nothing to tell; None for nowhere.
 
     Returns:
         (1, 3, g, g) to be added, or None; and the names of what has shifted.
@@ -130,6 +141,12 @@ def hues(face: Face, matrix: Tensor, size: int, small_after: Tensor, small_befor
     if not names:
         return None, []
     spots = spots.to(small_after)
+    if whole is not None:
+        there = (spots * whole[0].to(spots)).sum((1, 2)) > _TOLD * spots.sum((1, 2))
+        if not bool(there.any()):
+            return None, []
+        names = [name for name, seen in zip(names, there.tolist(), strict=True) if seen]
+        spots = spots[there]
     lab_after, lab_before = rgb_to_lab(torch.cat([small_after, small_before]).clamp(0, 1))
     shares = spots / spots.sum((1, 2), keepdim=True)
     drifts = torch.einsum("nhw,chw->nc", shares, lab_before - lab_after)

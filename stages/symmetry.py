@@ -31,7 +31,7 @@ _LIGHT = 0.08
 
 #: Mean of the correlations of the face and of the rim with their mirror images, from which and at
 #: which the mirror image counts: one eye is better than none, though it may not fit to the pixel.
-_ALIKE = (0.22, 0.3)
+_ALIKE = (0.2, 0.24)
 
 #: What a correlation of the rim loses for each px squared that its shift is off that of the face,
 #: for in aligned crops eyes lie level; and difference in light, as a share, from what a hole was
