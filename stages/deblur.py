@@ -28,7 +28,8 @@ from .degradation_estimate import Degradation
 #: Largest side at which crops are deblurred, and side at which trails are measured, px.
 _LARGEST, _MEASURED = 512, 256
 
-#: Share of the side that is mirrored around a crop, so that its border does not ring.
+#: Share of the side that is mirrored around a crop, and fades there, so that its border does not
+#: ring.
 _MARGIN = 1 / 8
 
 #: Noise over signal at a frequency of 1 per px of a 256 px crop: for an error in the trail, and for
@@ -163,9 +164,23 @@ def deblur(crop: Tensor, trail: Trail) -> Tensor:
     passed = _passed(trail.sigma * factor, trail.length * factor, trail.angle, down, across)
     doubt = _DOUBT * (side / _MEASURED) ** 2 + _NOISE * trail.noise**2
     gain = passed / (passed.square() + doubt * (down.square() + across.square()))
-    clear = torch.fft.irfft2(torch.fft.rfft2(wide) * gain, s=wide.shape[-2:])
+    waves = torch.fft.rfft2(_faded(wide, passed, margin))
+    clear = torch.fft.irfft2(waves * gain, s=wide.shape[-2:])
     clear = torch.lerp(before, clear[..., margin:-margin, margin:-margin], _uneven(before))
     return detail.return_to_size(crop[None], before, clear)[0].clamp(0, 1)
+
+
+def _faded(wide: Tensor, passed: Tensor, margin: int) -> Tensor:
+    """A crop in its mirrored margin (1, 3, s, s), blurred once more the further out.
+
+    What is mirrored moved another way, and a picture that does not go on over its border is none
+    that can have been blurred so: divided, both would ring far into the crop (edge tapering).
+    """
+    blurred = torch.fft.irfft2(torch.fft.rfft2(wide) * passed, s=wide.shape[-2:])
+    rise = torch.arange(1, margin + 1, device=wide.device) / (margin + 1)
+    rise = rise.square() * (3 - 2 * rise)
+    kept = torch.cat([rise, rise.new_ones(wide.shape[-1] - 2 * margin), rise.flip(0)])
+    return torch.lerp(blurred, wide, kept[:, None] * kept)
 
 
 def _uneven(picture: Tensor) -> Tensor:

@@ -53,6 +53,18 @@ def test_a_trail_is_measured_and_taken_back_at_any_size(size, angle):
     assert psnr(deblur.deblur(crop, found), clean) > psnr(crop, clean) + 2
 
 
+def test_what_moved_over_the_border_does_not_ring_into_the_crop():
+    whole = np.array(samples.portraits()["collins"])
+    whole = torch.from_numpy(whole).float().permute(2, 0, 1) / 255
+    cut = (slice(None), slice(20, 276), slice(97, 353))
+    clean, crop = whole[cut], moved(whole, 20.0, 45.0)[cut]
+    clear = deblur.deblur(crop, Trail(20.0, 45.0))
+    inside = torch.zeros(256, 256, dtype=torch.bool)
+    inside[40:-40, 40:-40] = True
+    for where, gain in ((inside, 4.5), (~inside, 0.0)):
+        assert psnr(clear[:, where], clean[:, where]) > psnr(crop[:, where], clean[:, where]) + gain
+
+
 def test_half_of_a_trail_is_not_taken_for_the_whole():
     """Trails of faces that were enlarged are told short, and half of one resembles it."""
     crop = detail.scale(moved(face(), 16, 50)[None], 400)[0].clamp(0, 1)
