@@ -53,8 +53,9 @@ class Restore(io.ComfyNode):
                     "missing",
                     optional=True,
                     tooltip=(
-                        "For CodeFormer's inpainting: white where a crop has no content and a face "
-                        "should be made up. It lies on the crops, not on the picture; a mask of "
+                        "White where a crop has no content. CodeFormer's inpainting makes up the "
+                        "face there; auto without that model on disk fills it from its "
+                        "surroundings. It lies on the crops, not on the picture; a mask of "
                         "the picture becomes one by going through Align Faces as an image."
                     ),
                 ),

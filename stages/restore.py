@@ -110,7 +110,7 @@ def restore(
         steps: of models that take several (flows); None takes their authors' number.
         missing: (N, S, S), (1, S, S) or (S, S) mask, 1 where a crop has no content; another size is
             resized. An inpainter fills it and leaves the rest as it is; others do without. "auto"
-            fills it, beside what it finds itself, if it has an inpainter.
+            fills it, beside what it finds itself, by an inpainter or else from what is around.
         commercial_only: refuse models whose licence does not clearly allow commercial use.
         colourise: let "auto" give grey faces colour, if it has a model for it.
         faces: the faces of the crops, N of them: "auto" acts on their findings, and looks at those
