@@ -169,11 +169,11 @@ class DamageSigns(nn.Module):
         """Of every `apart`-th cell and row of cells."""
         count = light.shape[-1] // CELL
         cells = light.view(-1, count, CELL, count, CELL)[:, ::apart, :, ::apart].transpose(2, 3)
-        cells = cells.reshape(len(light), -1, CELL**2) @ self.basis.T  # (N, cells, 64)
-        mean, power = cells[..., 0], cells.square()
-        bands = self.bands @ power.mT  # (N, BANDS, cells)
-        power = power.add_(FLOOR)
-        means = [power.mean(1).log(), power.log().mean(1), -power.reciprocal_().mean(1).log()]
+        cells = self.basis @ cells.reshape(len(light), -1, CELL**2).mT
+        mean, power = cells[:, 0], cells[:, 1:].square()  # (N, cells), (N, 63, cells)
+        bands = self.bands[:, 1:] @ power  # (N, BANDS, cells)
+        power.add_(FLOOR)
+        means = [power.mean(2).log(), power.log().mean(2), -power.reciprocal_().mean(2).log()]
         order = mean.argsort(1)
         count = order.shape[1] // LIGHTS
         order = order[:, : count * LIGHTS]
@@ -182,7 +182,7 @@ class DamageSigns(nn.Module):
         floors = fine[..., [count // 8, count // 3]]
         brightness = mean.gather(1, order).view(-1, LIGHTS, count).mean(2) / 256
         sums = torch.cat([_percentiles(bands), floors.flatten(1)], 1)
-        return [*(found[:, 1:] for found in means), _log(sums), brightness]
+        return [*means, _log(sums), brightness]
 
     def _combs(self, light: Tensor, apart: int) -> Tensor:
         """Phases and comb spectra of columns, then of rows, each averaged over every `apart`-th."""
