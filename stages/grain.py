@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .quiet import quiet, windows
-from .spectra import PATCH, TILE, between, leaks, rings_of, spectra_of, total
+from .spectra import PATCH, SHAPED, TILE, between, leaks, rings_of, spectra_of, total
 
 #: First ring of frequencies that is grain, in cycles a patch; what is slower is shape and light.
 _SLOWEST = 2
@@ -113,8 +113,10 @@ def lacking(around: Tensor, before: Tensor, after: Tensor, strength: float) -> T
     around = around[[_SLOWEST] * _SLOWEST + list(range(_SLOWEST, len(around)))]
     own, there = (total(cross).clamp(min=1e-12) for cross in (before, around))
     share = (own / there).clamp(max=1) * (allowed / found) ** 2
-    # What is much louder is shape, before and after; as much of grain is left as of all that.
+    # What is much louder is shape, before and after; as much of grain is left as of all that. The
+    # slow rings have been freed of it.
     shapeless = (_LOUDER * there / own).clamp(max=1)
+    shapeless[:SHAPED] = 1
     wanted = around * share[:, None, None] - after * shapeless[:, None, None]
     values, vectors = torch.linalg.eigh(wanted)
     values = values.clamp(min=0)

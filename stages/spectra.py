@@ -14,7 +14,7 @@ PATCH, TILE = 16, 192
 _QUIETER = 1 / 3
 
 #: First ring of frequencies that holds grain alone in patches that were chosen to be quiet.
-_SHAPED = 4
+SHAPED = 4
 
 
 def spectrum_of(patches: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def without_shape(cross: Tensor) -> Tensor:
     """
     powers = total(cross).clamp(min=1e-12).tolist()
     shares = [1.0] * len(powers)
-    for ring in reversed(range(_SHAPED)):
+    for ring in reversed(range(SHAPED)):
         near, far = powers[ring + 1], powers[ring + 2]
         most = near * max(near / far, 1.0) ** ((2 * ring + 1) / (2 * ring + 3))
         shares[ring] = min(most / powers[ring], 1.0)
