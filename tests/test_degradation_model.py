@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional as F
 
-from kintsugi.models.damage_signs import SIZE, DamageSigns, halve
+from kintsugi.models.damage_signs import COMB, SIZE, DamageSigns, halve
 from kintsugi.models.degradation import KINDS, SCALES, Degradation, to_network, to_units
-from kintsugi.models.degradation_picture import RANKS, Picture, _ranks
+from kintsugi.models.degradation_picture import RANKS, Picture, _ranks, _spread
 from kintsugi.models.loader import build
 from kintsugi.stages import degradation_estimate
 
@@ -59,11 +60,23 @@ def test_blocks_stand_out_at_their_phase(signs):
     assert set(phases.topk(2).indices.tolist()) == {7, 0}
 
 
+@pytest.mark.parametrize("side", [256, 304])
+def test_combs_are_the_spectrum_of_what_rises_above_its_surroundings(signs, side):
+    light = torch.rand(1, side, side) * 255
+    bend = light[:, :, 2:] + light[:, :, :-2] - 2 * light[:, :, 1:-1]
+    profile = F.pad(bend.abs().clamp(max=24).mean(1), (1, 1), "replicate").add(0.05).log()
+    ripple = profile - F.avg_pool1d(F.pad(profile, (8, 8), "replicate"), 17, 1)
+    comb = F.adaptive_max_pool1d(torch.fft.rfft(ripple).abs() / side, COMB)
+    found = signs._combs(light, 1)[:, : 8 + COMB]
+    torch.testing.assert_close(found[:, :8], 3 * ripple.view(1, -1, 8).mean(1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[:, 8:], (comb + 1e-3).log(), atol=1e-3, rtol=0)
+
+
 def test_motion_has_a_direction(signs):
     """Mirroring a diagonal swaps the halves of the spectrum, so 45 and 135 degrees differ."""
     noise = torch.rand(1, 1, 256, 256) * 255
     kernel = torch.eye(9)[None, None] / 9
-    trail = torch.nn.functional.conv2d(noise, kernel, padding=4)
+    trail = F.conv2d(noise, kernel, padding=4)
     one, other = signs._spectra(trail[0]), signs._spectra(trail[0].flip(-1))
     assert (one - other).abs().mean() > 0.3
 
@@ -80,7 +93,7 @@ def test_a_cast_shifts_the_thumbnail(signs):
 
 def test_halving_is_averaging():
     pictures = torch.rand(2, 3, 12, 12)
-    torch.testing.assert_close(halve(pictures), torch.nn.functional.avg_pool2d(pictures, 2))
+    torch.testing.assert_close(halve(pictures), F.avg_pool2d(pictures, 2))
 
 
 def test_the_rule_of_the_mask_reads_the_pixels_where_they_lie():
@@ -96,6 +109,20 @@ def test_the_rule_of_the_mask_reads_the_pixels_where_they_lie():
     torch.testing.assert_close(missing, view[:, :1])
     assert features.shape == (2, drawer.size)
     assert where.shape == (2, 1, 32, 32)
+
+
+def test_inference_and_then_training_say_the_same():
+    """Copies that inference takes a shorter way for, and tables kept from one for the other."""
+    torch.manual_seed(0)
+    _spread.cache_clear()
+    drawer, view = Picture(16, 16, 16), torch.rand(2, 3, 256, 256) * 2 - 1
+    with torch.inference_mode():
+        quick = drawer(view)
+    slow = drawer(view)
+    for found, wanted in zip(quick, slow, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    sum(part.mean() for part in slow).backward()
+    assert all(weight.grad is not None for weight in drawer.parameters())
 
 
 def test_the_head_is_told_how_sure_the_mask_is():
