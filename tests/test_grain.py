@@ -36,16 +36,19 @@ def amplitudes(field: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("sigma", [0.1, 0.8, 1.2])
 def test_grain_made_again_is_neither_finer_nor_coarser(sigma):
-    laid = detail.blur(noise().permute(2, 0, 1)[None], 9, sigma)[0]
-    laid = laid / laid.std() * 3.5 / 255
-    found = grain.spectrum(laid.permute(1, 2, 0) + 0.5, EVERYWHERE)
-    roots = grain.lacking(found, found, torch.zeros_like(found), 1.0)
-    made = torch.stack([amplitudes(grain.tile(roots, seed)) for seed in range(4)]).mean(0)
-    wanted = amplitudes(laid)
-    loud = wanted > 0.1 * wanted[2]
+    ratios = []
+    for seed in range(3):
+        laid = detail.blur(noise(seed).permute(2, 0, 1)[None], 9, sigma)[0]
+        laid = laid / laid.std() * 3.5 / 255
+        found = grain.spectrum(laid.permute(1, 2, 0) + 0.5, EVERYWHERE)
+        roots = grain.lacking(found, found, torch.zeros_like(found), 1.0)
+        made = torch.stack([amplitudes(grain.tile(roots, seed)) for seed in range(2)]).mean(0)
+        wanted = amplitudes(laid)
+        ratios.append(made / wanted)
+    loud = wanted > 0.15 * wanted[2]
     loud[:2] = False
-    assert int(loud.sum()) >= 4
-    assert ((made / wanted)[loud] - 1).abs().max() < 0.1
+    assert int(loud.sum()) >= 3
+    assert (torch.stack(ratios).mean(0)[loud] - 1).abs().max() < 0.1
 
 
 def test_grain_is_sought_at_the_brightness_of_the_face():
@@ -80,3 +83,25 @@ def test_faint_texture_is_not_grain():
     found = grain.spectrum(picture, EVERYWHERE)
     assert 0.3 < grain.deviation(found) * 255 < 0.6
     assert grain.lacking(found, found, torch.zeros_like(found), 1.0) is None
+
+
+def test_the_same_seed_makes_the_same_tile():
+    found = grain.spectrum(0.5 + noise(), EVERYWHERE)
+    roots = grain.lacking(found, found, torch.zeros_like(found), 1.0)
+    tiles = [grain.tile(roots, seed) for seed in (3, 4, 3, 5, 3)]
+    assert torch.equal(tiles[0], tiles[2]) and torch.equal(tiles[0], tiles[4])
+    assert not torch.equal(tiles[0], tiles[1])
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.6])
+def test_features_are_not_taken_for_grain_that_was_left(kept):
+    """A small face has features in each patch, which a restorer sharpens."""
+    at = torch.arange(96.0)
+    shape = 0.5 + 0.12 * torch.sin(at[:, None] / 4) * torch.cos(at / 5 + at[:, None] / 9)[..., None]
+    laid = noise()[:96, :96]
+    everywhere = torch.ones(96, 96, dtype=torch.bool)
+    around = grain.spectrum(0.5 + noise(1), EVERYWHERE)
+    face = grain.compared(shape + laid, 0.5 + 1.1 * (shape - 0.5) + kept * laid, everywhere)
+    roots = grain.lacking(around, *face, 1.0)
+    given = float(grain.tile(roots, 0).std()) * 255
+    assert given == pytest.approx(3.5 * (1 - kept**2) ** 0.5, rel=0.15)
