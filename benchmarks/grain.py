@@ -11,7 +11,7 @@ between the two takes, over the square root of 2.
 The difference of one take to the same face without grain would count what JPEG does to the lines of
 the face as grain: by it, untouched faces of 120 px in JPEG 80 were 75 % off what is around them.
 What is left to "untouched" is true: coding keeps more of the grain among features than on a wall,
-and film has most of it in the middle tones. Nothing can be nearer for a better reason.
+and film has most of it in the middle tones.
 """
 
 from __future__ import annotations
