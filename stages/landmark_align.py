@@ -36,6 +36,7 @@ def align(
         margin: share of the side added around the template's view on each side, 0 to 1.
         landmarks: a landmark network of the zoo; the faces get its landmarks, and five points
             taken from them instead of the detector's. None asks none.
+        host: where networks run, and who is told how far it has come; the CPU without it.
 
     Returns:
         crops (N, size, size, 3) float32 in [0, 1] on the CPU, in the order of `faces`, N may be 0;

@@ -115,6 +115,7 @@ def restore(
         colourise: let "auto" give grey faces colour, if it has a model for it.
         faces: the faces of the crops, N of them: "auto" acts on their findings, and looks at those
             without; reports name them.
+        host: where to run; the CPU without it.
 
     Returns:
         Restored, crops float32 on the device they came on.
@@ -123,6 +124,7 @@ def restore(
         ValueError: wrong shapes, settings out of range, refused licence, an inpainter without a
             mask.
         RestoreError: the network failed or gave values that are not numbers.
+        HubError: the file of the model is not on disk and could not be fetched.
     """
     crops = check_crops(crops)
     for name, value in (("fidelity", fidelity), ("strength", strength)):
