@@ -111,6 +111,8 @@ def card_hash(card: zoo.ModelCard) -> str:
 def after_restore(faces: Faces, restored: Restored, host: Host | None = None) -> Faces:
     """The same faces with what Restore did to each, and what it found where nobody had looked.
 
+    What an earlier Restore did stays in the list of models; settings and reason are the last one's.
+
     Raises:
         ValueError: there is not one restored crop for each face.
     """
@@ -125,13 +127,14 @@ def after_restore(faces: Faces, restored: Restored, host: Host | None = None) ->
         for name in names:
             uses.setdefault(name, model_use(name, host))
         found = restored.degradations[index] if restored.degradations else None
+        before = face.provenance or Provenance()
         provenance = Provenance(
-            models=tuple(uses[name] for name in names),
+            models=(*before.models, *(uses[name] for name in names)),
             fidelity=plan.fidelity if plan else restored.fidelity,
             strength=plan.strength if plan else restored.strength,
             seed=restored.seed,
             reason=plan.reason if plan else "",
-            filled=plan.fill if plan else False,
+            filled=before.filled or bool(plan and plan.fill),
         )
         marked.append(replace(face, provenance=provenance, degradation=face.degradation or found))
     return faces.with_faces(marked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from kintsugi.stages import degradation_estimate, pictures, provenance, xmp
 from kintsugi.stages.host import Host
 from kintsugi.stages.mark import marked
 from kintsugi.stages.restore import restore
+from kintsugi.stages.strategy import Plan
 
 WHAT = "1 face restored with Kintsugi & Co."
 SPACES = {
@@ -198,6 +200,19 @@ def test_faces_carry_what_restore_did():
     assert record["summary"].startswith("2 faces restored with Kintsugi")
     with pytest.raises(ValueError, match="2 restored crops for 1 faces"):
         provenance.after_restore(faces.with_faces(faces.faces[:1]), restored)
+
+
+def test_two_restorers_in_a_row_are_both_recorded():
+    faces = place(200, 200, [(100, 100, 120, 0)])
+    crops = torch.rand(1, 64, 64, 3)
+    once = restore(crops, model="kintsugi-restorer", host=Host())
+    faces = provenance.after_restore(faces, once)
+    left = replace(once, models=("",), plans=(Plan("", 1.0, 1.0, "fine: skipped"),))
+    (face,) = provenance.after_restore(faces, left)
+    assert [use.name for use in face.provenance.models] == ["kintsugi-restorer"]
+    assert face.provenance.reason == "fine: skipped"
+    (face,) = provenance.after_restore(faces, once)
+    assert [use.name for use in face.provenance.models] == ["kintsugi-restorer"] * 2
 
 
 def test_a_face_that_nobody_touched_has_an_empty_record():
