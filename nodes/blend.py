@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..stages.batch import check
 from ..stages.blend import blend
 from ..stages.colour import METHODS, TONES
+from ..stages.faces import Faces
 from ..stages.masks import PARTS, SHAPES
 from ..stages.seams import JOINS
 from ..stages.sharpness import MODES
@@ -42,7 +43,13 @@ class Blend(io.ComfyNode):
                     ),
                 ),
                 FacesType.Input(
-                    "faces", tooltip="The faces from Align Faces: they know where each crop goes."
+                    "faces",
+                    lazy=True,
+                    tooltip=(
+                        "The faces from Align Faces or a later node: they know where each crop "
+                        "goes. Those of Restore Faces and Guard Identity also know what was done, "
+                        "which the saved picture then tells."
+                    ),
                 ),
                 io.Float.Input(
                     "opacity",
@@ -221,16 +228,20 @@ class Blend(io.ComfyNode):
         )
 
     @classmethod
-    def check_lazy_status(cls, faces, opacity, crops=None, **others) -> list[str]:
-        """Ask for the crops only if they will show."""
-        return ["crops"] if crops is None and len(faces) and opacity > 0 else []
+    def check_lazy_status(cls, opacity, faces=None, crops=None, **others) -> list[str]:
+        """Ask for the faces and then their crops only if they will show."""
+        if opacity == 0:
+            return []
+        if faces is None:
+            return ["faces"]
+        return ["crops"] if crops is None and len(faces) else []
 
     @classmethod
     def execute(
         cls,
         image,
-        faces,
         opacity,
+        faces=None,
         crops=None,
         upscaled=None,
         parts="",
@@ -241,6 +252,8 @@ class Blend(io.ComfyNode):
         """Blend; the pictures keep their dtype so that untouched pixels stay equal."""
         notes: list[str] = []
         image = check(image)
+        if faces is None:
+            faces = Faces((), *image.shape[:3])
         named = tuple(part.strip().lower() for part in parts.split(",") if part.strip())
         result, covered = blend(
             image,
