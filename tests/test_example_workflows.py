@@ -60,6 +60,18 @@ def test_no_thumbnail_is_left_over():
     assert pictures == {path.stem for path in EXAMPLES}
 
 
+def test_what_was_done_to_faces_reaches_the_blend(workflow):
+    """Else neither its report nor the saved picture could tell of it."""
+    for graph in graphs(workflow):
+        types = {node["id"]: node["type"] for node in graph["nodes"]}
+        links = [link.values() if isinstance(link, dict) else link for link in graph["links"]]
+        origins = {number: types.get(origin) for number, origin, *_ in links}
+        for node in graph["nodes"]:
+            if node["type"] == "KintsugiBlend":
+                (faces,) = (slot["link"] for slot in node["inputs"] if slot["name"] == "faces")
+                assert origins[faces] in ("KintsugiRestore", "KintsugiIdentityGuard")
+
+
 def test_our_nodes_store_what_their_widgets_expect(workflow):
     nodes = ours(workflow)
     assert nodes
