@@ -62,6 +62,16 @@ crops. The classical methods keep their curves of 256 px.
 """
 
 
+BEYOND = """## Worse than the ranges of the tables
+
+{count} faces of 256 px with one damage each, stronger than any in the tables (`BEYOND` of
+`training/mixture.py`): how many are found, and medians of what is there and of what is told.
+
+| kind | found | there | told | unit |
+|---|---:|---:|---:|---|
+"""
+
+
 def samples(faces: Faces, side: int, count: dict[str, int], seed: int) -> Iterable:
     """(how, Sample): `count` of "clean", of "single" for each kind, and of "mixed"."""
     rng = np.random.default_rng(seed)
@@ -90,6 +100,20 @@ def look(found: Iterable, host: Host | None) -> list[Case]:
         measures = {kind: method(sample.picture) for kind, method in ESTIMATORS.items()}
         cases.append(Case(how, sample, ours, measures))
     return cases
+
+
+def beyond(faces: Faces, host: Host, count: int = 12) -> str:
+    """The section on damage that is worse than any in the tables."""
+    rng = np.random.default_rng(3)
+    text = BEYOND.format(count=count * len(KINDS))
+    for kind in KINDS:
+        pictures = (faces.small.pictures[i] for i in rng.integers(len(faces.small), size=count))
+        cases = look((("single", damage(p, [kind], rng, worse=1.0)) for p in pictures), host)
+        found = np.mean([case.found.finding(kind).present for case in cases])
+        there = np.nanmedian([case.sample.strength[kind] for case in cases])
+        told = np.median([case.found.finding(kind).strength for case in cases])
+        text += f"| {kind} | {found:.0%} | {there:.3g} | {told:.3g} | {UNITS[kind]} |\n"
+    return text
 
 
 def speed(host: Host, rounds: int = 30) -> dict[str, float]:
@@ -230,6 +254,7 @@ def main() -> None:
         parts.append((HEAD if side == 256 else AGAIN).format(side=side, **numbers))
         parts += [*table(cases, curves), "", *more(cases), ""]
         print("\n".join(parts), flush=True)
+    parts.append(beyond(held, host))
     plot([c for c in everything if c.side == 256], RESULTS / "degradation.png")
     cost = speed(host)
     parts += [
