@@ -56,6 +56,16 @@ def test_another_picture_is_cut_again():
     assert known == [False, True, True]
 
 
+def test_of_a_picture_with_alpha_the_colours_count():
+    picture, crops, faces = scene(4)
+    clear = picture.clone()
+    clear[..., 3] = 0.25
+    assert all(found is not None for found in again(clear, faces))
+    touched = picture.clone()
+    touched[0, 140, 150, 2] += 0.01
+    assert [found is not None for found in again(touched, faces)] == [False, True, True]
+
+
 def test_crops_that_a_node_wrote_into_are_no_originals():
     picture, crops, faces = scene()
     wanted, _ = blend(picture, (crops * 0.5).clamp(0, 1), faces)
