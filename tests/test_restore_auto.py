@@ -286,7 +286,7 @@ def test_lens_blur_is_divided_out_where_it_is_the_worst(look, monkeypatch):
     partly = torch.lerp(crops, clean, 0.2)
     planes = partly.permute(0, 3, 1, 2)
     with monkeypatch.context() as patch:
-        patch.setattr("kintsugi.stages.restore.rebuild", lambda *_, **__: planes)
+        patch.setattr("kintsugi.stages.steps.rebuild", lambda *_, **__: planes)
         result = restore(crops, host=ManyModels(kintsugi_restorer=0.0))
     assert error(result.crops) < 0.95 * error(partly), "both go the same way"
     for other in ({"resolution": 8.0, "blur": 2.0}, {"blur": 2.0, "noise": 20.0}):

@@ -1,0 +1,121 @@
+"""Steps: what plans of strategy.py say, done to crops.
+
+Holes are filled first, for whatever comes next would smear them; then damage that can be measured
+is taken back; then models rebuild what is left, and colour it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from ..models import zoo
+from . import deblur, mosaic, strategy, symmetry
+from .degradation_estimate import Degradation
+from .fill import fill
+from .host import Host
+from .rebuild import rebuild
+from .strategy import Plan
+
+
+def filled(
+    full: Tensor, plans: Sequence[Plan], holes: Tensor, host: Host, seed: int, steps: int | None
+) -> Tensor:
+    """Crops (N, 3, S, S) without their holes: whatever comes next would smear these."""
+    if not any(plan.fill or plan.inpainter for plan in plans):
+        return full
+    result = full.clone()
+    for index, plan in enumerate(plans):
+        if plan.fill:
+            picture, mask = full[index].permute(1, 2, 0), holes[index, 0]
+            plain = fill(picture, mask, seed=seed).permute(2, 0, 1)
+            result[index] = symmetry.complete(plain, mask)
+            host.progress(index + 1, len(plans))
+    _rebuild(result, plans, "inpainter", holes, host, seed, steps)
+    return result
+
+
+def undoing(
+    plans: Sequence[Plan], degradations: Sequence[Degradation], whole: Tensor, host: Host
+) -> list[Plan]:
+    """The plans with what can be taken back of the damage of each crop (3, S, S) of `whole`."""
+    undoing = list(plans)
+    for index, (plan, one) in enumerate(zip(plans, degradations, strict=True)):
+        if plan.model:
+            undoing[index] = _undone(plan, one, whole[index])
+            host.progress(index + 1, len(plans))
+    return undoing
+
+
+def _undone(plan: Plan, degradation: Degradation, crop: Tensor) -> Plan:
+    """The plan with what can be taken back of the damage before a restorer guesses."""
+    if degradation.finding("pixelation").present:
+        block = degradation.finding("pixelation").strength
+        return replace(
+            plan, mosaic=block, reason=f"{plan.reason}; the mosaic's steps smoothed first"
+        )
+    trail = deblur.trail(crop, degradation)
+    if trail is not None:
+        reason = f"{plan.reason}; the motion could be measured and was taken back first"
+        return replace(plan, trail=trail, reason=reason)
+    lens = deblur.lens(degradation)
+    if lens is None or plan.model != strategy.BUILT_IN_MODEL:
+        return plan
+    reason = f"{plan.reason}; detail that the restorer bears out is divided out of the blur"
+    return replace(plan, lens=lens, reason=reason)
+
+
+def follow(
+    whole: Tensor,
+    plans: Sequence[Plan],
+    holes: Tensor | None,
+    host: Host,
+    seed: int,
+    steps: int | None,
+) -> Tensor:
+    """Crops (N, 3, S, S), their holes filled, after the other steps of their plans."""
+    result = whole.clone()
+    for index, plan in enumerate(plans):
+        if plan.trail:
+            result[index] = deblur.deblur(result[index], plan.trail)
+        if plan.mosaic:
+            result[index] = mosaic.smooth(result[index], plan.mosaic)
+        host.progress(index + 1, len(plans))
+    for step in ("denoiser", "model"):
+        _rebuild(result, plans, step, holes, host, seed, steps)
+    for index, plan in enumerate(plans):
+        if plan.lens:
+            divided = deblur.deblur(whole[index], plan.lens)
+            result[index] = deblur.shared(whole[index], result[index], divided)
+    _rebuild(result, plans, "colorizer", holes, host, seed, steps)
+    return result
+
+
+def _rebuild(
+    crops: Tensor,
+    plans: Sequence[Plan],
+    step: str,
+    holes: Tensor | None,
+    host: Host,
+    seed: int,
+    steps: int | None,
+) -> None:
+    """Take one step of the plans on crops (N, 3, S, S) in place, the faces of a model together."""
+    groups: dict[tuple[str, float], list[int]] = {}
+    for index, plan in enumerate(plans):
+        if name := getattr(plan, step):
+            # What goes before has to stay true; how much to invent is the restorer's question.
+            fidelity = plan.fidelity if step == "model" else 1.0
+            groups.setdefault((name, fidelity), []).append(index)
+    for (name, fidelity), members in sorted(groups.items()):
+        crops[members] = rebuild(
+            crops[members],
+            zoo.card(name),
+            host,
+            fidelity=fidelity,
+            seed=seed,
+            steps=steps,
+            holes=None if holes is None else holes[members],
+        )
