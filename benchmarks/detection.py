@@ -337,12 +337,13 @@ def main() -> None:
             }
     scene = read(options.data, lambda row: row["file"].endswith("composite_01.jpg"))[0].image
     times = {name: seconds(finder, 3000, 4000, scene) for name, finder in finders.items()}
+    share = "all pictures" if options.part == 1 else f"every {options.part}. picture"
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(
         HEAD
-        + f"Confidence {options.confidence}, every {options.part}. picture.\n\n"
+        + f"Confidence {options.confidence}, {share}.\n\n"
         + table(rows)
-        + f"\n\nSeconds for 4000 x 3000 pixels on {options.threads} cores and 16 faces: "
+        + f"\n\nSeconds for 4000 x 3000 pixels on {options.threads} core(s) and 16 faces: "
         + ", ".join(f"{name} {value:.2f}" for name, value in times.items())
         + ".\n"
     )
