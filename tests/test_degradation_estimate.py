@@ -103,6 +103,14 @@ def test_noise_is_measured_in_its_unit(host, face, side):
     assert 0 < found.severity < 1
 
 
+@pytest.mark.parametrize("sigma", [40, 60])
+def test_noise_louder_than_any_measured_is_not_told_as_less(host, face, sigma):
+    generator = torch.Generator().manual_seed(5)
+    noisy = (face + torch.randn(face.shape, generator=generator) * sigma / 255).clamp(0, 1)
+    noise = estimate(noisy, host=host)[0].finding("noise")
+    assert noise.present and noise.strength > 0.6 * sigma
+
+
 @pytest.mark.parametrize("side", [256, 512])
 def test_blocks_of_a_mosaic_are_measured_in_pixels_of_the_crop(host, face, side):
     crop = face.permute(0, 3, 1, 2)
