@@ -35,6 +35,7 @@ from torch.nn import functional as F
 
 from ..models.degradation import SIDE, SIDES, Reading, to_units
 from .batch import check_crops
+from .holes import on_face
 from .host import Host
 from .passes import in_passes
 
@@ -147,7 +148,8 @@ class Finding:
     kind: of KINDS. strength: in the unit of its kind (table above); what it would be if it were
         there, also where it is not. probability: 0..1, calibrated, that it is there.
     severity: 0..1, how much of a face a damage of this strength spoils, whatever the probability
-        and the size of the crop: 0 is not worth mending, 1 leaves nothing of the person.
+        and the size of the crop: 0 is not worth mending, 1 leaves nothing of the person. Of what is
+        missing only what reaches into the face counts.
     angle: of motion, degrees (see Convention), None for the other kinds.
     shot: of noise, probability that it is shot noise, louder in the light; else 0.
     grain: of noise, side of one grain, px, above FILM_GRAIN told as film grain; else 0.
@@ -289,11 +291,14 @@ def _degradation(row: Tensor, side: int, scale: float) -> Degradation:
         value = values[kind] * (scale if kind in LENGTHS else 1)
         if kind == "resolution":
             value = max(value, 1.0)
+        harmful = value
+        if kind == "missing" and probability >= THRESHOLDS[kind]:
+            harmful = float(on_face(missing).mean())
         finding = Finding(
             kind,
             value,
             probability,
-            severity(kind, value, side),
+            severity(kind, harmful, side),
             angle=angle if kind == "motion" else None,
             shot=shot if kind == "noise" else 0.0,
             grain=grain if kind == "noise" else 0.0,

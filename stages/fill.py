@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import geometry, grain, placing
 from .faces import Faces
+from .holes import on_face
 from .seams import fill_in
 
 #: Pixels around a hole that are looked at to fill it, in shares of the picture's longer side.
@@ -20,9 +21,6 @@ _MARGIN = 0.02
 
 #: Rounds of smoothing at each octave.
 _ROUNDS = 12
-
-#: Probability from which DegradationEstimate's map counts as a hole.
-_MISSING = 0.5
 
 
 def fill(picture: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
@@ -63,7 +61,7 @@ def fill(picture: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
 
 
 def missing(faces: Faces) -> Tensor:
-    """The holes that DegradationEstimate found, in the pictures' own pixels.
+    """The holes that DegradationEstimate found in faces, in the pictures' own pixels.
 
     Args:
         faces: aligned faces; those without findings have no holes.
@@ -76,7 +74,7 @@ def missing(faces: Faces) -> Tensor:
         if face.degradation is None or face.crop is None:
             continue
         found = face.degradation.finding("missing")
-        holes = (face.degradation.missing > _MISSING).float()[None, None]
+        holes = on_face(face.degradation.missing)[None, None]
         if not found.present or not bool(holes.any()):
             continue
         region = geometry.footprint(face.crop.matrix, face.crop.size, faces.height, faces.width)

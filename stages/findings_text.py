@@ -41,6 +41,8 @@ def _colour(finding: Finding) -> str:
 
 
 def _missing(finding: Finding) -> str:
+    if not finding.severity:
+        return "something missing beside the face"
     return f"{_percent(finding.strength)} of the face missing"
 
 

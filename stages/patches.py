@@ -16,6 +16,7 @@ from torch import Tensor
 
 from . import artefacts, colour, detail, geometry, masks, placing, seams, sharpness
 from .faces import Face
+from .holes import on_face
 from .host import Host
 
 #: Findings that make the fine detail of an original worthless.
@@ -321,7 +322,7 @@ def _whole(face: Face, side: int) -> Tensor | None:
     found = face.degradation
     if found is None or not found.finding("missing").present:
         return None
-    holes = F.adaptive_max_pool2d((found.missing > 0.5).float()[None, None], side)
+    holes = F.adaptive_max_pool2d(on_face(found.missing)[None, None], side)
     return 1 - F.max_pool2d(holes, 3, 1, 1)
 
 

@@ -13,6 +13,7 @@ from ..models import zoo
 from . import detail, pixels
 from .batch import check_mask
 from .colour import luma
+from .holes import on_face
 from .host import Host
 from .passes import in_passes
 
@@ -86,10 +87,10 @@ def as_holes(missing: Tensor, crops: Tensor) -> Tensor:
 
 
 def found_holes(degradations: Sequence[Degradation | None], crops: Tensor) -> Tensor:
-    """What findings say is missing from crops (N, 3, S, S), as `as_holes` has it; scratches are
-    thin, so the map is widened by one of its cells to hold all of them."""
+    """What findings say is missing from the faces in crops (N, 3, S, S), as `as_holes` has it;
+    scratches are thin, so the map is widened by one of its cells to hold all of them."""
     maps = [
-        one.missing if one is not None and one.finding("missing").present else None
+        on_face(one.missing) if one is not None and one.finding("missing").present else None
         for one in degradations
     ]
     known = next((one for one in maps if one is not None), None)

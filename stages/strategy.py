@@ -55,8 +55,8 @@ class Bound:
     """A limit on one figure of a face: `low` <= figure < `high`.
 
     what: "damage" (see figure) or "face" (confidence) of the whole, or a kind of damage: its
-        strength where it is present, else that of a face without it. Lengths count in a crop of
-        SIDE px.
+        strength where it is present, and not beside the face alone, else that of a face without
+        it. Lengths count in a crop of SIDE px.
     """
 
     what: str
@@ -241,7 +241,8 @@ def figure(degradation: Degradation, what: str, size: int) -> float:
         return 1 - math.prod(1 - severity for severity in harm)
     finding: Finding = degradation.finding(what)
     absent = ABSENT.get(what, 0.0)
-    if not finding.present:
+    beside = what == "missing" and not finding.severity
+    if not finding.present or beside:
         return absent
     return finding.strength * SIDE / size if what in LENGTHS else finding.strength
 

@@ -12,15 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import detail
+from . import holes as places
 from .colour import luma
 from .seams import fill_in
 
 #: Depth of holes from which they are deep, and width of the rim around them that is compared, in
 #: shares of the side.
 _DEEP, _RIM = 0.012, 0.07
-
-#: Where the face lies in a crop: middle and half axes of an ellipse, in shares of the side.
-_FACE = ((0.5, 0.53), (0.3, 0.36))
 
 #: Sides at which the shift is looked for, over all of the face and then around the hole, and how
 #: far, in px of the first across and down, and in px of the second.
@@ -41,8 +39,8 @@ _AWAY, _STRANGE = 0.003, 0.35
 #: Share of what is compared that has to be known on both sides.
 _ENOUGH = 0.5
 
-#: Cells along a side on which holes are told apart, and rounds of smoothing at each octave.
-_CELLS, _ROUNDS = 64, 12
+#: Rounds of smoothing at each octave.
+_ROUNDS = 12
 
 
 def complete(crop: Tensor, holes: Tensor) -> Tensor:
@@ -57,11 +55,11 @@ def complete(crop: Tensor, holes: Tensor) -> Tensor:
     """
     holes = (holes > 0.5).float()[None, None]
     side = crop.shape[-1]
-    parts = [hole for hole in _parts(holes) if bool(_shrunk(hole, _DEEP * side).any())]
+    parts = [hole for hole in places.parts(holes) if bool(_shrunk(hole, _DEEP * side).any())]
     if not parts:
         return crop
     coarse = _Mirror(crop[None], holes, _SIDES[0])
-    frontal, across, down = coarse.best(_face(coarse.side).to(crop), (0, 0), _FAR)
+    frontal, across, down = coarse.best(places.face(coarse.side).to(crop), (0, 0), _FAR)
     fine, factor = _Mirror(crop[None], holes, _SIDES[1]), _SIDES[1] // _SIDES[0]
     result = crop[None].clone()
     for hole in parts:
@@ -124,13 +122,6 @@ class _Mirror:
         return best
 
 
-def _face(side: int) -> Tensor:
-    """(1, 1, side, side), 1 where the face lies in a crop."""
-    at = (torch.arange(side) + 0.5) / side
-    (x, y), (wide, high) = _FACE
-    return (((at - x) / wide) ** 2 + ((at[:, None] - y) / high) ** 2 < 1).float()[None, None]
-
-
 def _correlation(one: Tensor, other: Tensor, where: Tensor) -> float:
     total = where.sum()
     one = (one - (one * where).sum() / total) * where
@@ -145,20 +136,6 @@ def _mirrored(planes: Tensor, across: int, down: int, beyond: float = 0.0) -> Te
     moved = F.pad(planes.flip(-1), wide, value=beyond)
     top, left = max(-down, 0), max(-across, 0)
     return moved[..., top : top + side, left : left + side]
-
-
-def _parts(holes: Tensor) -> list[Tensor]:
-    """The holes (1, 1, S, S) one by one."""
-    cells = F.adaptive_max_pool2d(holes, min(_CELLS, holes.shape[-1]))
-    names = torch.arange(1, cells.numel() + 1, device=cells.device).view_as(cells) * cells
-    while True:
-        spread = F.max_pool2d(names, 3, 1, 1) * cells
-        if torch.equal(spread, names):
-            break
-        names = spread
-    side = holes.shape[-1]
-    parts = [(names == name).float() for name in names.unique().tolist() if name]
-    return [F.interpolate(part, (side, side), mode="nearest-exact") * holes for part in parts]
 
 
 def _grown(mask: Tensor, by: float) -> Tensor:

@@ -1,0 +1,57 @@
+"""Holes: what of a crop's missing parts is a matter of the face.
+
+A scratch through a face goes on beyond it and is filled as a whole. What lies beside the face alone
+is none of ours: the stars of a flag and a white collar look like holes as well.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Probability from which DegradationEstimate's map counts as a hole.
+MISSING = 0.5
+
+#: Where the face lies in a crop: middle and half axes of an ellipse, in shares of the side.
+_FACE = ((0.5, 0.53), (0.3, 0.36))
+
+#: Cells along a side on which holes are told apart.
+_CELLS = 64
+
+
+def face(side: int) -> Tensor:
+    """(1, 1, side, side), 1 where the face lies in a crop."""
+    at = (torch.arange(side) + 0.5) / side
+    (x, y), (wide, high) = _FACE
+    return (((at - x) / wide) ** 2 + ((at[:, None] - y) / high) ** 2 < 1).float()[None, None]
+
+
+def parts(holes: Tensor) -> list[Tensor]:
+    """The holes (1, 1, S, S), 0 or 1, one by one; those that nearly touch are one."""
+    cells = F.adaptive_max_pool2d(holes, min(_CELLS, holes.shape[-1]))
+    names = torch.arange(1, cells.numel() + 1, device=cells.device).view_as(cells) * cells
+    while True:
+        spread = F.max_pool2d(names, 3, 1, 1) * cells
+        if torch.equal(spread, names):
+            break
+        names = spread
+    side = holes.shape[-1]
+    named = F.interpolate(names, (side, side), mode="nearest-exact") * holes
+    return [(named == name).float() for name in names.unique().tolist() if name]
+
+
+def on_face(missing: Tensor) -> Tensor:
+    """The holes that reach into the face: (S, S) of 0 and 1.
+
+    Args:
+        missing: (S, S) in [0, 1], Degradation.missing.
+    """
+    holes = (missing > MISSING).float()[None, None]
+    result = torch.zeros_like(holes)
+    if bool(holes.any()):
+        inside = face(holes.shape[-1]).to(holes)
+        for part in parts(holes):
+            if bool((part * inside).any()):
+                result += part
+    return result[0, 0]

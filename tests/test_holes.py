@@ -1,0 +1,30 @@
+import torch
+
+from kintsugi.stages import holes
+
+
+def marked(*boxes):
+    missing = torch.zeros(256, 256)
+    for top, left, bottom, right in boxes:
+        missing[top:bottom, left:right] = 0.9
+    return missing
+
+
+def test_what_lies_beside_the_face_is_left_out():
+    star, eye = (10, 10, 24, 24), (110, 90, 130, 120)
+    found = holes.on_face(marked(star, eye))
+    assert torch.equal(found, (marked(eye) > 0.5).float())
+    assert not holes.on_face(marked(star)).any()
+    assert not holes.on_face(torch.full((256, 256), 0.4)).any()
+
+
+def test_a_scratch_through_the_face_counts_beyond_it():
+    scratch = marked((0, 128, 256, 130))
+    assert torch.equal(holes.on_face(scratch), (scratch > 0.5).float())
+
+
+def test_holes_come_one_by_one():
+    missing = (marked((10, 10, 24, 24), (110, 90, 130, 120)) > 0.5).float()
+    parts = holes.parts(missing[None, None])
+    assert len(parts) == 2
+    assert torch.equal(sum(parts)[0, 0], missing)
