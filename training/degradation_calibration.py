@@ -24,8 +24,8 @@ from kintsugi.stages.degradation_estimate import KINDS
 from kintsugi.training.degradation_samples import Samples
 from kintsugi.training.session import begin
 
-#: Share of clean faces that may have a finding, over all kinds together: half of what was asked for,
-#: as people who had no say in the thresholds have more.
+#: Share of clean faces that may have a finding, over all kinds together: half of what was asked
+#: for, as people who had no say in the thresholds have more.
 FLAGGED = 0.015
 
 #: Shifts of the mask's logits that are tried.
