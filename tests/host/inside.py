@@ -137,7 +137,7 @@ def a_single_picture_is_a_batch_of_one(host, folders):
             crops[0], after, aligned, commercial_only=False, **settings
         )
         assert guarded.args[0].shape == (1, 64, 64, 3)
-        blended = nodes.Blend.execute(picture, aligned, 1.0, crops=after, feather=0.3)
+        blended = nodes.Blend.execute(picture, 1.0, faces=aligned, crops=after, feather=0.3)
         assert blended.args[0].shape == (1, 80, 90, 3)
 
 
