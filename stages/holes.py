@@ -27,8 +27,9 @@ def face(side: int) -> Tensor:
     return (((at - x) / wide) ** 2 + ((at[:, None] - y) / high) ** 2 < 1).float()[None, None]
 
 
-def parts(holes: Tensor) -> list[Tensor]:
-    """The holes (1, 1, S, S), 0 or 1, one by one; those that nearly touch are one."""
+def named(holes: Tensor) -> Tensor:
+    """The holes (1, 1, S, S), 0 or 1, each with a number of its own above 0 in its place; those
+    that nearly touch are one."""
     cells = F.adaptive_max_pool2d(holes, min(_CELLS, holes.shape[-1]))
     names = torch.arange(1, cells.numel() + 1, device=cells.device).view_as(cells) * cells
     while True:
@@ -37,8 +38,7 @@ def parts(holes: Tensor) -> list[Tensor]:
             break
         names = spread
     side = holes.shape[-1]
-    named = F.interpolate(names, (side, side), mode="nearest-exact") * holes
-    return [(named == name).float() for name in names.unique().tolist() if name]
+    return F.interpolate(names, (side, side), mode="nearest-exact") * holes
 
 
 def on_face(missing: Tensor) -> Tensor:
@@ -48,10 +48,8 @@ def on_face(missing: Tensor) -> Tensor:
         missing: (S, S) in [0, 1], Degradation.missing.
     """
     holes = (missing > MISSING).float()[None, None]
-    result = torch.zeros_like(holes)
-    if bool(holes.any()):
-        inside = face(holes.shape[-1]).to(holes)
-        for part in parts(holes):
-            if bool((part * inside).any()):
-                result += part
-    return result[0, 0]
+    if not bool(holes.any()):
+        return holes[0, 0]
+    names = named(holes)
+    inside = (names * face(holes.shape[-1]).to(holes)).unique()
+    return torch.isin(names, inside[inside > 0]).float()[0, 0]

@@ -36,6 +36,9 @@ _ALIKE = (0.2, 0.24)
 #: filled with plainly, from which a mirror image is none.
 _AWAY, _STRANGE = 0.003, 0.35
 
+#: Most holes that are looked at, the largest.
+_MANY = 16
+
 #: Share of what is compared that has to be known on both sides.
 _ENOUGH = 0.5
 
@@ -55,14 +58,16 @@ def complete(crop: Tensor, holes: Tensor) -> Tensor:
     """
     holes = (holes > 0.5).float()[None, None]
     side = crop.shape[-1]
-    parts = [hole for hole in places.parts(holes) if bool(_shrunk(hole, _DEEP * side).any())]
-    if not parts:
+    names = places.named(holes)
+    found, sizes = names[_shrunk(holes, _DEEP * side) > 0].unique(return_counts=True)
+    if not len(found):
         return crop
     coarse = _Mirror(crop[None], holes, _SIDES[0])
     frontal, across, down = coarse.best(places.face(coarse.side).to(crop), (0, 0), _FAR)
     fine, factor = _Mirror(crop[None], holes, _SIDES[1]), _SIDES[1] // _SIDES[0]
     result = crop[None].clone()
-    for hole in parts:
+    for name in found[sizes.argsort(descending=True)][:_MANY]:
+        hole = (names == name).float()
         rim = _grown(F.adaptive_max_pool2d(hole, fine.side), _RIM * fine.side)
         alike, *shift = fine.best(rim, (across * factor, down * factor), (_NEAR, _NEAR), _AWAY)
         low, high = _ALIKE

@@ -23,8 +23,8 @@ def test_a_scratch_through_the_face_counts_beyond_it():
     assert torch.equal(holes.on_face(scratch), (scratch > 0.5).float())
 
 
-def test_holes_come_one_by_one():
+def test_every_hole_has_a_number_of_its_own():
     missing = (marked((10, 10, 24, 24), (110, 90, 130, 120)) > 0.5).float()
-    parts = holes.parts(missing[None, None])
-    assert len(parts) == 2
-    assert torch.equal(sum(parts)[0, 0], missing)
+    names = holes.named(missing[None, None])
+    assert len(names.unique()) == 3 and torch.equal((names > 0).float()[0, 0], missing)
+    assert len(names[..., 10:24, 10:24].unique()) == 1
