@@ -36,8 +36,8 @@ _STEEPER, _FLAT = 1.2, 0.5 / 255
 #: what is left of it.
 _HUE, _HUE_LEFT = 7.0, 2.0
 
-#: Radii of irises and lips in the FFHQ crop, in shares of its side.
-_IRIS, _LIPS = 0.03, 0.06
+#: Radii of irises and lips in the FFHQ crop, in shares of its side, and what of them is left out.
+_IRIS, _LIPS, _FAINT = 0.03, 0.06, 1e-3
 
 #: What is looked at: two irises and three places along the lips.
 _SPOTS = ("irises", "irises", "lips", "lips", "lips")
@@ -147,7 +147,10 @@ def hues(
             return None, []
         names = [name for name, seen in zip(names, there.tolist(), strict=True) if seen]
         spots = spots[there]
-    lab_after, lab_before = rgb_to_lab(torch.cat([small_after, small_before]).clamp(0, 1))
+    rows, columns = (_reach(spots.amax((0, axis))) for axis in (2, 1))
+    spots = spots[:, rows, columns]
+    both = torch.cat([small_after, small_before])[..., rows, columns]
+    lab_after, lab_before = rgb_to_lab(both.clamp(0, 1))
     shares = spots / spots.sum((1, 2), keepdim=True)
     drifts = torch.einsum("nhw,chw->nc", shares, lab_before - lab_after)
     drifts[:, 0] = 0
@@ -157,9 +160,16 @@ def hues(
         return None, []
     back = drifts * (1 - _HUE_LEFT / sizes.clamp(min=_HUE))[:, None] * shifted[:, None]
     moved = lab_after + torch.einsum("nc,nhw->chw", back, spots)
-    change = lab_to_rgb(moved[None]) - lab_to_rgb(lab_after[None])
+    change = torch.zeros_like(small_after)
+    change[..., rows, columns] = lab_to_rgb(moved[None]) - lab_to_rgb(lab_after[None])
     told = [name for name, there in zip(names, shifted.tolist(), strict=True) if there]
     return change, list(dict.fromkeys(told))
+
+
+def _reach(line: Tensor) -> slice:
+    """From the first to the last of a line of weights that counts."""
+    places = (line > _FAINT).nonzero()
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _spots(face: Face, matrix: Tensor, size: int, side: int) -> tuple[list[str], Tensor]:

@@ -229,6 +229,7 @@ class _Notes:
         return lines
 
 
+@torch.inference_mode()  # thousands of small operations, each of which is begun sooner
 def _blend_all(base, crops, faces, settings, mask, result, shown, host, said) -> None:
     """Write all faces into `result` (B, H, W, C) and `shown` (B, H, W)."""
     matrices = faces.matrices()

@@ -23,8 +23,11 @@ _CELL = 4
 _WINDOW = (7, 1.5)
 
 #: Largest side of a picture that products of matrices resize, beyond which their operands leave the
-#: cache, and how many of the pixels along an axis one product makes.
-_SMALL, _BAND = 1024, 32
+#: cache, and how many of the pixels along an axis one product makes, where it shrinks and where not.
+_SMALL, _BANDS = 1024, (32, 64)
+
+#: Largest side of a picture that products of matrices blur sooner than kernels do.
+_TINY = 160
 
 
 def finest(picture: Tensor) -> Tensor:
@@ -90,11 +93,23 @@ def blur(picture: Tensor, taps: int, sigma: float) -> Tensor:
     Args:
         taps: samples of the kernel along each axis, odd. sigma: deviation in pixels.
     """
+    if max(picture.shape[2:]) <= _TINY and picture.dtype == torch.float32:
+        down, across = (_blurs(side, taps, sigma, picture.device) for side in picture.shape[2:])
+        return down @ picture @ across.T
     reach = taps // 2
     kernel = _gaussian(taps, sigma).to(picture)
     planes = F.pad(picture.flatten(0, 1)[:, None], (reach, reach, reach, reach), mode="replicate")
     planes = F.conv2d(F.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
     return planes.view(picture.shape)
+
+
+@lru_cache(maxsize=64)
+def _blurs(side: int, taps: int, sigma: float, device: torch.device) -> Tensor:
+    """(side, side) shares of the samples of a line in what `blur` makes of each."""
+    # Kept for all later calls, so not made for inference alone.
+    with torch.inference_mode(False):
+        lines = F.pad(torch.eye(side)[:, None], (taps // 2, taps // 2), mode="replicate")
+        return F.conv1d(lines, _gaussian(taps, sigma).view(1, 1, -1))[:, 0].T.to(device)
 
 
 @lru_cache(maxsize=64)
@@ -169,7 +184,7 @@ def _bands(side: int, size: int, device: torch.device) -> list[tuple[slice, Tens
         each = torch.eye(side, device=device)[None, None]
         shares = F.interpolate(each, size=(size, side), mode="bicubic", antialias=True)[0, 0]
         bands = []
-        for share in shares.split(_BAND):
+        for share in shares.split(_BANDS[size >= side]):
             seen = share.any(0).nonzero()
             seen = slice(int(seen[0]), int(seen[-1]) + 1)
             bands.append((seen, share[:, seen].contiguous()))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .quiet import quiet, windows
-from .spectra import PATCH, SHAPED, TILE, between, leaks, rings_of, spectra_of, total
+from .spectra import PATCH, SHAPED, TILE, between, leaks, sizes, spectra_of, total
 
 #: First ring of frequencies that is grain, in cycles a patch; what is slower is shape and light.
 _SLOWEST = 2
@@ -84,9 +84,8 @@ def compared(original: Tensor, result: Tensor, where: Tensor) -> tuple[Tensor, T
 
 def deviation(cross: Tensor) -> float:
     """Deviation of grain of this spectrum, in [0, 1], over the rings that are grain."""
-    rings = rings_of(PATCH, PATCH, cross.device).flatten()
-    power = cross.diagonal(dim1=1, dim2=2).mean(1)[rings]
-    return float((power * (rings >= _SLOWEST)).mean().clamp(min=0).sqrt())
+    power = total(cross)[_SLOWEST:] @ sizes(cross.device)[_SLOWEST:]
+    return max(float(power) / (cross.shape[1] * PATCH**2), 0.0) ** 0.5
 
 
 def lacking(around: Tensor, before: Tensor, after: Tensor, strength: float) -> Tensor | None:
@@ -134,14 +133,15 @@ def _sharpened(roots: Tensor, wanted: Tensor) -> Tensor:
     The window smears a spectrum over its neighbours; what is measured and made again would be
     smeared twice, and coarse grain become finer.
     """
-    heard = leaks(roots.device)
+    rows = roots.flatten(1)
+    heard = leaks(roots.device) * (rows @ rows.T)
     found = wanted.clamp(min=1e-12)
+    gain = torch.ones_like(found)
     for _ in range(_ROUNDS):
-        alike = torch.einsum("sij,tij->st", roots, roots)
-        gain = (found / (heard * alike).sum((1, 2)).clamp(min=1e-12)).sqrt().clamp(0.5, 2)
-        gain[:_SLOWEST] = gain[_SLOWEST]
-        roots = roots * gain[:, None, None]
-    return roots
+        more = (found / (heard @ gain @ gain).clamp_(min=1e-12)).sqrt_().clamp_(0.5, 2)
+        more[:_SLOWEST] = more[_SLOWEST]
+        gain *= more
+    return roots * gain[:, None, None]
 
 
 def tile(roots: Tensor, seed: int) -> Tensor:
@@ -156,20 +156,24 @@ def tile(roots: Tensor, seed: int) -> Tensor:
     """
     channels = roots.shape[1]
     waves = _white(seed, channels, roots.device)
-    # (C, C, 192 * 97, 1): how much of each channel goes into each.
-    filters = (roots.flatten(1).T @ between(roots.device)).view(channels, channels, -1, 1)
-    mixed = (waves * filters).sum(1).view(channels, TILE, -1, 2)
-    return torch.fft.irfft2(torch.view_as_complex(mixed), (TILE, TILE))
+    # (C, C, 1, 192 * 97): how much of each channel goes into each.
+    filters = (roots.flatten(1).T @ between(roots.device)).view(channels, channels, 1, -1)
+    mixed = filters[0] * waves[0]
+    for share, wave in zip(filters[1:], waves[1:], strict=True):
+        mixed.addcmul_(share, wave)
+    mixed = torch.complex(*mixed.view(channels, 2, TILE, -1).unbind(1))
+    return torch.fft.irfft2(mixed, (TILE, TILE))
 
 
 @lru_cache(maxsize=2)
 def _white(seed: int, channels: int, device: torch.device) -> Tensor:
-    """(C, 192 * 97, 2) waves of white noise, kept for the other faces of a picture."""
+    """(C, 2, 192 * 97) waves of white noise, kept for the other faces of a picture."""
     generator = torch.Generator().manual_seed(seed)
     # Kept for all later calls, so not made for inference alone.
     with torch.inference_mode(False):
         white = torch.randn(channels, TILE, TILE, generator=generator).to(device)
-        return torch.view_as_real(torch.fft.rfft2(white)).flatten(1, 2)
+        waves = torch.fft.rfft2(white).flatten(1)
+        return torch.stack([waves.real, waves.imag], 1)
 
 
 def add(planes: Tensor, tile: Tensor, share: Tensor) -> None:

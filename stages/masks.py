@@ -97,28 +97,31 @@ def ramp(
         wanted = ["oval", *wanted]
     if "parsed" in wanted and seen is None:
         wanted = ["oval", *wanted]
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
-    at = torch.stack([x, y], -1)
     if "oval" in wanted:
-        result = torch.minimum(result, _oval(face, matrix, at, feather))
+        result = torch.minimum(result, _oval(face, matrix, centres, feather))
     if "hull" in wanted and face.landmarks is not None:
-        result = torch.minimum(result, _hull(face, matrix, at, feather))
+        result = torch.minimum(result, _hull(face, matrix, centres, feather))
     if "parsed" in wanted and seen is not None:
         result = torch.minimum(result, _softened(seen, side, feather))
     return result.clamp_(0, 1)[None, None]
 
 
-def _oval(face: Face, matrix: Tensor, at: Tensor, feather: float) -> Tensor:
+def _oval(face: Face, matrix: Tensor, centres: Tensor, feather: float) -> Tensor:
+    """Ramp inside the oval, at the places `centres` (g,) along either side."""
     unit = geometry.template("ffhq").points(1)[None] + 0.5
     to_unit = geometry.similarity(face.points[None], unit)[0]
     from_crop = geometry.compose(to_unit, geometry.invert(matrix))
-    offset = (geometry.transform(from_crop, at) - torch.tensor(_OVAL[0])) / torch.tensor(_OVAL[1])
-    radius = offset.abs_().pow_(_FULLNESS).sum(-1).pow_(1 / _FULLNESS)
+    middle, radii = torch.tensor(_OVAL)
+    across, down, shift = (from_crop / radii[:, None]).unbind(1)
+    offset = geometry.lattice(centres, centres, across, down, shift - middle / radii)[0]
+    radius = offset.permute(2, 0, 1).abs_().pow_(_FULLNESS).sum(0).pow_(1 / _FULLNESS)
     return (1 - radius) / max(feather, 1e-3)
 
 
-def _hull(face: Face, matrix: Tensor, at: Tensor, feather: float) -> Tensor:
-    """Ramp inside the convex hull of the landmarks and a forehead above them."""
+def _hull(face: Face, matrix: Tensor, centres: Tensor, feather: float) -> Tensor:
+    """Ramp inside the convex hull of the landmarks and a forehead above them, likewise."""
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    at = torch.stack([x, y], -1)
     eyes, mouth = face.points[:2].mean(0), face.points[3:].mean(0)
     up = eyes - mouth
     height = (face.landmarks - eyes) @ up / up.square().sum()

@@ -118,17 +118,16 @@ def quiet(picture: Tensor, where: Tensor, lit: tuple[float, float] = (0.0, 1.0))
 def _coded(patches: Tensor, tops: Tensor, lefts: Tensor) -> bool:
     """Whether patches (N, C, 16, 16) show the joints of the blocks that JPEG codes."""
     patches = patches[:, patches.shape[1] // 2]
-    sums = patches.new_zeros(2, _BLOCK)
-    counts = patches.new_zeros(2, _BLOCK)
+    squares = [patches.diff(dim=axis).square_().sum(3 - axis) for axis in (1, 2)]
+    steps = torch.stack(squares)  # (2, N, 15)
+    # As loud as all others, or the loudest patches alone would tell.
+    steps /= steps.sum(2, keepdim=True).clamp(min=1e-12)
     at = torch.arange(1, PATCH, device=patches.device)
-    for axis, starts in enumerate((tops, lefts)):
-        steps = patches.diff(dim=axis + 1).square_().sum(2 - axis)
-        # As loud as all others, or the loudest patches alone would tell.
-        steps = steps / steps.sum(1, keepdim=True).clamp(min=1e-12)
-        phases = ((starts.to(at)[:, None] + at) % _BLOCK).flatten()
-        sums[axis].index_add_(0, phases, steps.flatten())
-        counts[axis].index_add_(0, phases, torch.ones_like(steps).flatten())
-    means = sums / counts.clamp(min=1)
+    phases = (torch.stack([tops, lefts]).to(at)[..., None] + at) % _BLOCK
+    phases[1] += _BLOCK
+    phases = phases.flatten()
+    sums = phases.bincount(steps.flatten(), 2 * _BLOCK)
+    means = (sums / phases.bincount(minlength=2 * _BLOCK).clamp(min=1)).view(2, _BLOCK)
     return bool((means.amax(1) > _JOINT * means.median(1)[0]).all())
 
 

@@ -35,10 +35,9 @@ def spectra_of(patches: Tensor, coded: bool) -> tuple[Tensor, Tensor]:
         return cross, without_shape(cross)
     count = len(patches)
     rank = max(round(count * _QUIETER), 1)
-    middle = len(waves) // 2
-    squares = waves[middle].square()
-    powers = squares[:, ::2] + squares[:, 1::2]
-    level = powers.kthvalue(rank, dim=1)[0] @ _gather(patches.device)
+    middle = waves.shape[1] // 2
+    powers = waves[:, middle].unflatten(1, (2, count)).square().sum(1)
+    level = _gather(patches.device) @ powers.kthvalue(rank, dim=1)[0]
     # The mean of the value of this rank among as many exponential ones of mean 1.
     expected = sum(1 / (count - lower) for lower in range(rank))
     share = level / (expected * cross[:, middle, middle]).clamp(min=1e-12)
@@ -46,16 +45,16 @@ def spectra_of(patches: Tensor, coded: bool) -> tuple[Tensor, Tensor]:
 
 
 def _waves(patches: Tensor) -> Tensor:
-    """(C, 144, N * 2): real and imaginary parts of the waves of patches (N, C, 16, 16)."""
-    centred = patches - patches.mean((2, 3), keepdim=True)
-    waves = torch.fft.rfft2(centred * window(patches.device)) / PATCH
-    return torch.view_as_real(waves).flatten(2, 3).permute(1, 2, 0, 3).flatten(2).contiguous()
+    """(144, C, 2 * N): real, then imaginary parts of the waves of patches (N, C, 16, 16)."""
+    rows = patches.transpose(0, 1).reshape(-1, PATCH**2)
+    waves = (_transform(patches.device) @ rows.T).view(-1, 2, *patches.shape[1::-1])
+    return waves.transpose(1, 2).flatten(2)
 
 
 def _mean(waves: Tensor) -> Tensor:
     """(rings, C, C): the products of channels, summed over patches, and over rings by a matrix."""
-    products = torch.stack([(waves * other).sum(2) for other in waves]) / (waves.shape[2] // 2)
-    return (products @ _gather(waves.device)).permute(2, 0, 1)
+    products = (waves @ waves.transpose(1, 2)) * (2 / waves.shape[2])
+    return (_gather(waves.device) @ products.flatten(1)).unflatten(1, products.shape[1:])
 
 
 def total(cross: Tensor) -> Tensor:
@@ -108,8 +107,17 @@ def sizes(device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+def _transform(device: torch.device) -> Tensor:
+    """(144 * 2, 256) what rfft2 makes of a patch without its mean under the window; a product of
+    matrices, for patches are too small for the other way to be faster."""
+    units = torch.eye(PATCH**2, device=device).view(-1, PATCH, PATCH)
+    waves = torch.fft.rfft2((units - 1 / PATCH**2) * window(device)) / PATCH
+    return torch.view_as_real(waves).flatten(1).T.contiguous()
+
+
+@lru_cache(maxsize=4)
 def _gather(device: torch.device) -> Tensor:
-    """(144, rings) weights of the coefficients of rfft2 in the mean of each ring."""
+    """(rings, 144) weights of the coefficients of rfft2 in the mean of each ring."""
     rings = rings_of(PATCH, PATCH, device)[:, : PATCH // 2 + 1]
     # All but the first and the last column stand for their mirror images too.
     twice = torch.full((PATCH // 2 + 1,), 2.0, device=device)
@@ -117,7 +125,7 @@ def _gather(device: torch.device) -> Tensor:
     weights = torch.zeros(rings.numel(), len(sizes(device)), device=device)
     at = torch.arange(rings.numel(), device=device)
     weights[at, rings.flatten()] = twice.repeat(PATCH)
-    return weights / sizes(device)
+    return (weights / sizes(device)).T.contiguous()
 
 
 @lru_cache(maxsize=4)
