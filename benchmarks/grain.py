@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from kintsugi import samples
-from kintsugi.benchmarks.blend import GRAIN, ours, powers_of, resized, without_grain
+from kintsugi.benchmarks.blend import GRAIN, grain_off, ours, resized, without_grain
 from kintsugi.stages.detail import blur
 from kintsugi.stages.faces import Crop, Faces
 from kintsugi.stages.host import Host
@@ -41,9 +41,6 @@ SIDES = (120, 250, 500, 900)
 
 #: People taken from the folder, and the side up to which their pictures with much around are used.
 PEOPLE, _WIDE = 6, 200
-
-#: Steps between the patches of 16 px in which grain is measured, and most of them.
-_STEP, _MOST = 4, 4000
 
 Kind = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -141,22 +138,6 @@ def restorers(host: Host) -> dict[str, Callable]:
     return {"built-in": built_in, "wiped smooth": wiped, "untouched": lambda crops: crops}
 
 
-def powers(field: torch.Tensor, clean: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """`blend.powers`, in the flatter half of the patches of the clean picture (H, W, C).
-
-    There grain is seen. Among features a restorer draws other lines for other grain, and what
-    differs is mostly those.
-    """
-    patches, shape, inside = (
-        each.unfold(0, 16, _STEP).unfold(1, 16, _STEP) for each in (field, clean, where)
-    )
-    rows, columns = inside.flatten(2).all(2).nonzero(as_tuple=True)
-    few = slice(None, None, -(-len(rows) // _MOST))
-    patches, shape = patches[rows[few], columns[few]], shape[rows[few], columns[few]]
-    steep = sum(shape.diff(dim=axis).square().mean((1, 2, 3)) for axis in (2, 3))
-    return powers_of(patches[steep <= steep.median()])
-
-
 def shown(picture: torch.Tensor, faces: Faces, side: int) -> tuple[torch.Tensor, Faces]:
     """The picture (1, H, W, 3) with the crop of its face `side` px, without what is far away."""
     picture, faces = resized(picture, faces, side)
@@ -173,21 +154,13 @@ def shown(picture: torch.Tensor, faces: Faces, side: int) -> tuple[torch.Tensor,
 
 
 def off(clean: torch.Tensor, faces: Faces, kind: Kind, ways: dict[str, Callable]) -> list[float]:
-    """Share by which the amplitudes of grain in the face are off those outside, for each way.
-
-    Over all wavelengths together, so that those count most in which there is most grain: of coarse
-    grain nearly none is fine.
-    """
+    """`blend.grain_off` for each way."""
     takes = [kind(clean, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     shares = []
     for change in ways.values():
-        (one, seen), (other, also) = (
-            ours(take, faces, change, seed=seed) for seed, take in enumerate(takes)
-        )
-        inside = (seen[0] > 0.95) & (also[0] > 0.95)
-        left = powers((one - other)[0] / 2**0.5, clean[0], inside).sqrt()
-        laid = powers((takes[0] - takes[1])[0] / 2**0.5, clean[0], seen[0] == 0).sqrt()
-        shares.append(float((left - laid).abs().sum() / laid.sum()))
+        pairs = [ours(take, faces, change, seed) for seed, take in enumerate(takes)]
+        results, masks = zip(*pairs, strict=True)
+        shares.append(grain_off(results, takes, clean, torch.minimum(*masks)))
     return shares
 
 

@@ -23,7 +23,7 @@ _CELL = 4
 _WINDOW = (7, 1.5)
 
 #: Largest side of a picture that products of matrices resize, beyond which their operands leave the
-#: cache, and how many of the pixels along an axis one product makes, where it shrinks and where not.
+#: cache, and how many pixels along an axis one product makes, where it shrinks and where not.
 _SMALL, _BANDS = 1024, (32, 64)
 
 #: Largest side of a picture that products of matrices blur sooner than kernels do.
