@@ -11,17 +11,18 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.random import Generator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kintsugi.models.degradation import Degradation
 from kintsugi.training.degradation_samples import Samples
+from kintsugi.training.muon import Muon
 from kintsugi.training.session import begin
 
 BATCH = 16
@@ -31,6 +32,9 @@ MISSING = 0.6
 
 #: Share of the statistics that is hidden in training, against learning faces by heart.
 HIDDEN = 0.1
+
+#: Parts that read what comes in or write what goes out, whose weights are not for Muon.
+OUTER = ("picture.stem", "picture.place", "picture.where", "picture.missing", "condense", "out")
 
 #: Weights of the losses: presence, strength, direction, shot, grain, face, missing, where.
 WEIGHTS = (1.0, 1.0, 0.15, 0.05, 0.05, 0.1, 1.5, 0.5)
@@ -85,6 +89,30 @@ def hide(signs: Tensor, network: Degradation, share: float = HIDDEN) -> Tensor:
     return torch.where(torch.rand(signs.shape) < share, network.mean, signs)
 
 
+def optimisers(
+    named: Iterable[tuple[str, nn.Parameter]], decay: float, outer: tuple[str, ...] = OUTER
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of hidden layers, AdamW for all other weights."""
+    named = list(named)
+    hidden = {name for name, value in named if value.ndim > 1 and not name.startswith(outer)}
+    muon = Muon((value for name, value in named if name in hidden), weight_decay=decay)
+    others = [value for name, value in named if name not in hidden]
+    return [torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=decay), muon]
+
+
+def take_step(
+    network: nn.Module, both: list[torch.optim.Optimizer], loss: Tensor, speed: float
+) -> None:
+    """One step of all optimisers down the gradient of `loss`, at the learning rate `speed`."""
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    for optimiser in both:
+        for group in optimiser.param_groups:
+            group["lr"] = speed
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+
 def rate(share: float, peak: float) -> float:
     """Learning rate after `share` of the time: a short rise, then a cosine to nothing."""
     return peak * min(share / 0.01, 0.5 * (1 + math.cos(math.pi * min(share, 1))) + 1e-3)
@@ -126,13 +154,14 @@ def main() -> None:
     chances = np.where(missing, MISSING / missing.sum(), (1 - MISSING) / (~missing).sum())
     network = Degradation().to(memory_format=torch.channels_last)
     average = Degradation().eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=0.02)
+    both = optimisers(network.named_parameters(), 0.02)
     step, spent = 0, 0.0
     checkpoint = options.out / "last.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
+        for optimiser, state in zip(both, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         average.load_state_dict(saved["average"])
         step, spent = saved["step"], saved["spent"]
     elif options.start:
@@ -149,8 +178,6 @@ def main() -> None:
     sums = torch.zeros(len(WEIGHTS) + 1)
     rng = np.random.default_rng([options.seed, step])
     while (now := spent + time.monotonic() - begun) < total:
-        for group in optimiser.param_groups:
-            group["lr"] = rate(now / total, options.rate)
         view, signs, zoom, *parts = draw(samples, chances, rng)
         features, drawn, where = network.picture(view)
         figures = network.figures(features, hide(signs, network), zoom)
@@ -158,10 +185,7 @@ def main() -> None:
         terms = figure_losses(figures, parts[:3])
         terms += map_losses(drawn, where, parts[2][:, 4], *parts[3:])
         loss = sum(weight * term for weight, term in zip(WEIGHTS, terms, strict=True))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        take_step(network, both, loss, rate(now / total, options.rate))
         step += 1
         decay = min(0.998, (step + 1) / (step + 10))
         with torch.no_grad():
@@ -175,7 +199,8 @@ def main() -> None:
         if now - saved_at > 180:
             saved_at = now
             state = {"network": network.state_dict(), "average": average.state_dict()}
-            state |= {"optimiser": optimiser.state_dict(), "step": step, "spent": now}
+            state |= {"optimisers": [each.state_dict() for each in both]}
+            state |= {"step": step, "spent": now}
             torch.save(state, checkpoint)
     torch.save({"average": average.state_dict()}, options.out / "final.pt")
     print(f"{step} steps; weights in {options.out}", flush=True)

@@ -12,10 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kintsugi.models.degradation import Degradation
-from kintsugi.training.degradation import WEIGHTS, figure_losses, hide, near, rate
+from kintsugi.training.degradation import (
+    WEIGHTS,
+    figure_losses,
+    hide,
+    near,
+    optimisers,
+    rate,
+    take_step,
+)
 from kintsugi.training.degradation_samples import Samples
 from kintsugi.training.session import begin
 
@@ -66,14 +74,13 @@ def main() -> None:
     seen = torch.load(kept, weights_only=True)
     level = levels(network, samples, seen)
     print(f"{len(samples)} samples", flush=True)
-    learned = [value for value in network.parameters() if value.requires_grad]
+    named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
+    learned = [value for _, value in named]
     average = [value.detach().clone() for value in learned]
-    optimiser = torch.optim.AdamW(learned, betas=(0.9, 0.99), weight_decay=0.05)
+    both = optimisers(named, 0.05, ("out",))
     rng = np.random.default_rng(options.seed)
     begun, total, step, sums = time.monotonic(), options.minutes * 60, 0, torch.zeros(6)
     while (now := time.monotonic() - begun) < total:
-        for group in optimiser.param_groups:
-            group["lr"] = rate(now / total, options.rate)
         chosen = torch.from_numpy(rng.choice(len(samples), BATCH, replace=False))
         few = {name: part[chosen] for name, part in samples.few.items()}
         signs = hide(few["signs"].float(), network, options.hidden)
@@ -81,10 +88,7 @@ def main() -> None:
         terms = figure_losses(figures, [few[name] for name in ("present", "strength", "extras")])
         loss = sum(weight * term for weight, term in zip(WEIGHTS, terms, strict=False))
         loss = loss + near(figures[-1], level[chosen])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(learned, 1.0)
-        optimiser.step()
+        take_step(network, both, loss, rate(now / total, options.rate))
         step += 1
         decay = min(0.998, (step + 1) / (step + 10))
         with torch.no_grad():
