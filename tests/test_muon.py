@@ -22,7 +22,7 @@ def test_a_kernel_is_turned_as_the_matrix_of_its_outputs():
     kernel, matrix = nn.Parameter(torch.zeros(6, 4, 3, 3)), nn.Parameter(torch.zeros(6, 36))
     kernel.grad, matrix.grad = gradient, gradient.flatten(1)
     Muon([kernel, matrix], lr=0.1).step()
-    assert float(kernel.abs().max()) > 0
+    assert bool((kernel != 0).any())
     assert torch.equal(kernel.flatten(1), matrix)
 
 
