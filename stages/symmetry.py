@@ -31,10 +31,11 @@ _LIGHT = 0.08
 #: which the mirror image counts: one eye is better than none, though it may not fit to the pixel.
 _ALIKE = (0.2, 0.24)
 
-#: What a correlation of the rim loses for each px squared that its shift is off that of the face,
-#: for in aligned crops eyes lie level; and difference in light, as a share, from what a hole was
-#: filled with plainly, from which a mirror image is none.
-_AWAY, _STRANGE = 0.003, 0.35
+#: What a correlation loses for each px squared that the shift of the face is off none, and that of
+#: the rim off that of the face, for in aligned crops eyes lie level and about the middle; and
+#: difference in light, as a share, from what a hole was filled with plainly, from which a mirror
+#: image is none.
+_AWAY, _STRANGE = (0.008, 0.003), 0.35
 
 #: Most holes that are looked at, the largest.
 _MANY = 16
@@ -63,13 +64,14 @@ def complete(crop: Tensor, holes: Tensor) -> Tensor:
     if not len(found):
         return crop
     coarse = _Mirror(crop[None], holes, _SIDES[0])
-    frontal, across, down = coarse.best(places.face(coarse.side).to(crop), (0, 0), _FAR)
+    whole = places.face(coarse.side).to(crop)
+    frontal, across, down = coarse.best(whole, (0, 0), _FAR, _AWAY[0])
     fine, factor = _Mirror(crop[None], holes, _SIDES[1]), _SIDES[1] // _SIDES[0]
     result = crop[None].clone()
     for name in found[sizes.argsort(descending=True)][:_MANY]:
         hole = (names == name).float()
         rim = _grown(F.adaptive_max_pool2d(hole, fine.side), _RIM * fine.side)
-        alike, *shift = fine.best(rim, (across * factor, down * factor), (_NEAR, _NEAR), _AWAY)
+        alike, *shift = fine.best(rim, (across * factor, down * factor), (_NEAR, _NEAR), _AWAY[1])
         low, high = _ALIKE
         share = min(max(((frontal + alike) / 2 - low) / (high - low), 0.0), 1.0)
         if share:
@@ -102,7 +104,7 @@ class _Mirror:
         self.grey, self.known = grey - light, 1 - F.adaptive_max_pool2d(holes, side)
 
     def best(
-        self, where: Tensor, start: tuple[int, int], reach: tuple[int, int], lost: float = 0.0
+        self, where: Tensor, start: tuple[int, int], reach: tuple[int, int], lost: float
     ) -> tuple[float, int, int]:
         """How well what is known `where` is 1 fits its mirror image at best, and the shift across
         and down, px, within `reach` of `start`; `lost` for each px of the way there, squared."""
