@@ -19,9 +19,10 @@ from .spectra import PATCH, SHAPED, TILE, between, leaks, sizes, spectra_of, tot
 #: First ring of frequencies that is grain, in cycles a patch; what is slower is shape and light.
 _SLOWEST = 2
 
-#: Deviation, in [0, 1], up to which noise is grain, and from which it is wholly damage: 5 and 10
-#: steps of 8 bits. Film of ISO 400 to 1600, scanned, lies below the first.
-_GRAIN, _DAMAGE = 5 / 255, 10 / 255
+#: Deviation, in [0, 1], up to which noise is grain, and from which it is wholly damage: 5 and 16
+#: steps of 8 bits. Film of ISO 400 to 1600, scanned, lies below the first; between the two some of
+#: it comes back, or the face would lie as a smooth plate in a noisy picture.
+_GRAIN, _DAMAGE = 5 / 255, 16 / 255
 
 #: Deviation up to which it is faint texture, and from which it is wholly grain; and the least that
 #: is worth an addition.
