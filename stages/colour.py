@@ -52,6 +52,19 @@ class Tone:
     drift: Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The colours of a picture of one tone, by luma y.
+
+    powers: (4, 3) coefficients of 1, y, y^2, y^3 for red, green and blue; None of a grey picture.
+    low, high: the lumas between which they hold.
+    """
+
+    powers: Tensor | None
+    low: float
+    high: float
+
+
 def luma(picture: Tensor) -> Tensor:
     """(N, 3, H, W) RGB to (N, 1, H, W), Rec. 601."""
     red, green, blue = picture.unbind(1)
@@ -156,39 +169,44 @@ def steady(tones: list[Tone | None], frames: list[int]) -> list[Tone | None]:
     return result
 
 
-def tone_curve(thumb: Tensor) -> Tensor | None:
+def tone_curve(thumb: Tensor) -> Curve | None:
     """The curve on which all colours of a picture of one tone lie.
 
     Args:
         thumb: (1, 3, 32, 32) thumbnail in [0, 1].
 
     Returns:
-        (4, 3) coefficients of 1, y, y^2, y^3 of luma y, for red, green and blue; None where the
-        picture has more than one tone. A grey picture has the identity.
+        The curve; None where the picture has more than one tone.
     """
     if thumb.shape[1] != 3:
         return None
     colours = thumb.flatten(2)[0].T.double().cpu()
     if float((colours.amax(1) - colours.amin(1)).max()) < _ONE_TONE / 3:
-        curve = torch.zeros(4, 3)
-        curve[1] = 1
-        return curve
-    terms = _powers(luma(thumb).flatten().double().cpu())
+        return Curve(None, 0.0, 1.0)
+    values = luma(thumb).flatten().double().cpu()
+    terms = _powers(values)
     ridge = 1e-4 * torch.eye(4, dtype=terms.dtype)
-    curve = torch.linalg.solve(terms.T @ terms + ridge, terms.T @ colours)
-    off = (terms @ curve - colours).square().mean().sqrt()
-    return curve.float() if float(off) < _ONE_TONE else None
+    powers = torch.linalg.solve(terms.T @ terms + ridge, terms.T @ colours)
+    off = (terms @ powers - colours).square().mean().sqrt()
+    if float(off) >= _ONE_TONE:
+        return None
+    return Curve(powers.float(), float(values.min()), float(values.max()))
 
 
-def on_curve(change_from: Tensor, change_to: Tensor, curve: Tensor) -> Tensor:
-    """The change between two crops (1, 3, s, s) in luma alone, in the tone of the curve."""
+def on_curve(change_from: Tensor, change_to: Tensor, curve: Curve) -> Tensor:
+    """The change between two crops (1, 3, s, s) in luma alone, in the tone of the curve.
+
+    Where nothing of the picture has shown what its tone is, brighter and darker are grey.
+    """
     before, after = luma(change_from), luma(change_to)
-    if bool((curve[1] == 1).all()) and float(curve.abs().sum()) == 3:
+    if curve.powers is None:
         return (after - before).expand(-1, 3, -1, -1)
-    first, second, third = (curve[power].to(before).view(1, 3, 1, 1) for power in (1, 2, 3))
-    square = after.square() - before.square()
-    cube = after.pow(3) - before.pow(3)
-    return (after - before) * first + square * second + cube * third
+    first, second, third = (curve.powers[power].to(before).view(1, 3, 1, 1) for power in (1, 2, 3))
+    old, new = before.clamp(curve.low, curve.high), after.clamp(curve.low, curve.high)
+    square = new.square() - old.square()
+    cube = new.pow(3) - old.pow(3)
+    beyond = (after - new) - (before - old)
+    return (new - old) * first + square * second + cube * third + beyond
 
 
 def _powers(values: Tensor) -> Tensor:

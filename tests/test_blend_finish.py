@@ -344,6 +344,17 @@ def test_tones_of_one_person_do_not_flicker():
     assert colour.steady([None, tones[0]], [0, 1])[0] is None
 
 
+def test_what_is_lighter_than_all_of_a_sepia_picture_changes_in_grey():
+    y = torch.linspace(0.2, 0.6, 32 * 32).view(1, 1, 32, 32)
+    curve = colour.tone_curve(torch.cat([y**0.8, 0.95 * y, y**1.4], 1))
+    assert curve.low < 0.25 and curve.high > 0.5
+    scratch = torch.full((1, 3, 4, 4), 0.95)
+    grey = colour.on_curve(scratch, scratch - 0.2, curve)
+    assert torch.allclose(grey, torch.full_like(grey, -0.2), atol=1e-5)
+    inside = colour.on_curve(scratch * 0.4, scratch * 0.5, curve)[0, :, 0, 0]
+    assert float(inside.amax() - inside.amin()) > 0.01
+
+
 @pytest.mark.parametrize("sepia", [False, True])
 def test_pictures_of_one_tone_keep_it(sepia):
     grey = smooth_picture(300, 300).mean(-1, keepdim=True).expand(-1, -1, -1, 3)
