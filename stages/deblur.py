@@ -36,6 +36,10 @@ _MARGIN = 1 / 8
 #: each unit of the variance of noise in [0, 1]. Pictures lose power with the square of frequency.
 _DOUBT, _NOISE = 1.0, 5e3
 
+#: Length of trails, px of a 256 px crop, from which an error in it counts for more; and how much
+#: louder than it was fitted noise counts, for after enlargement it lies in the low frequencies.
+_LONG, _HEARD = 15.0, 2.0
+
 #: Deviation of the noise that each step of JPEG quality below 100 counts as, in [0, 1].
 _CODING = 0.1 / 255
 
@@ -58,7 +62,7 @@ _WIDTH = 0.5
 #: How far around the length and the angle told a trail is looked for, as factors and in degrees:
 #: those of faces that were enlarged are told short, down to half, and half of a trail resembles it.
 #: Lengths and angles of the first round, and of the second within one step of the first.
-_LENGTHS, _TURNED, _ROUNDS = (0.74, 1.9), 14.0, ((13, 9), (5, 5))
+_LENGTHS, _TURNED, _ROUNDS = (0.74, 1.9), 14.0, ((25, 9), (5, 5))
 
 #: Deviations of the lens blurs, px, that a trail is held against; and by how much more likely it
 #: has to be than the likeliest of them, as a logarithm for each frequency.
@@ -68,7 +72,7 @@ _LENSES, _EVIDENT = torch.cat([torch.zeros(1), torch.linspace(0.3, 6, 20)])[:, N
 #: the least deviation of noise.
 _BAND, _FALL, _ROUNDING = (0.02, 0.45), 2.2, 0.4 / 255
 
-#: How often the strength of the picture is fitted beside its noise.
+#: How often the strengths of the picture and of its noise are fitted.
 _FITS = 5
 
 
@@ -84,11 +88,12 @@ class Trail:
     noise: float = 0.0
 
 
-def trail(crop: Tensor, degradation: Degradation) -> Trail | None:
+def trail(crop: Tensor, degradation: Degradation, native: float | None = None) -> Trail | None:
     """The straight motion that findings tell of, measured, if the crop's spectrum shows it.
 
     Args:
         crop: (3, S, S) in [0, 1]. degradation: what was found in it.
+        native: side of the crop in px of the picture it was cut from, if that is known.
 
     Source: Whittle, "Estimation and information in stationary time series", 1953: the likelihood of
     a periodogram, here of a power law seen through the trail, with noise over it.
@@ -96,27 +101,38 @@ def trail(crop: Tensor, degradation: Degradation) -> Trail | None:
     motion, lens = degradation.finding("motion"), degradation.finding("blur")
     if not motion.present or motion.angle is None:
         return None
-    loud = _noise(degradation)
     factor = _MEASURED / crop.shape[-1]
-    sigma = lens.strength * factor if lens.present else 0.0
-    spectrum = _Spectrum(crop, max(loud, _ROUNDING))
-    length, angle = motion.strength * factor, motion.angle
-    shorter, longer = (math.log(share) for share in _LENGTHS)
-    turned = _TURNED
+    spectrum = _Spectrum(crop, max(_noise(degradation), _ROUNDING), native)
+    start = motion.strength * factor, motion.angle
+    # A trail is often told as a blur besides.
+    sigmas = {0.0, lens.strength * factor if lens.present else 0.0}
+    cost, sigma, length, angle = min(_likeliest(spectrum, *start, sigma) for sigma in sigmas)
+    lenses, _ = spectrum.cost(_lens(_LENSES.to(crop.device), *spectrum.at))
+    if float(lenses.min()) - cost < _EVIDENT * spectrum.power.numel():
+        return None
+    reach = torch.tensor([[length]], device=crop.device)
+    _, floor = spectrum.cost(_passed(sigma, reach, angle, *spectrum.at))
+    return Trail(length / factor, angle % 180, sigma / factor, _HEARD * float(floor) ** 0.5)
+
+
+def _likeliest(
+    spectrum: _Spectrum, length: float, angle: float, sigma: float
+) -> tuple[float, float, float, float]:
+    """Cost, sigma, length and angle of the likeliest trail around a length, px of 256, and angle,
+    with a lens blur of deviation sigma."""
+    cost, (shorter, longer), turned = math.inf, map(math.log, _LENGTHS), _TURNED
     for many, ways in _ROUNDS:
-        lengths = length * torch.linspace(shorter, longer, many, device=crop.device).exp()[:, None]
+        lengths = torch.linspace(shorter, longer, many, device=spectrum.power.device).exp()
+        lengths = length * lengths[:, None]
         angles = [angle + offset for offset in torch.linspace(-turned, turned, ways).tolist()]
         costs = torch.stack(
-            [spectrum.cost(_passed(sigma, lengths, one, *spectrum.at)) for one in angles]
+            [spectrum.cost(_passed(sigma, lengths, one, *spectrum.at))[0] for one in angles]
         )
         row, column = divmod(int(costs.argmin()), many)
-        length, angle = float(lengths[column]), angles[row]
+        cost, length, angle = float(costs.min()), float(lengths[column]), angles[row]
         step = (longer - shorter) / (many - 1)
         shorter, longer, turned = -step, step, turned * 2 / (ways - 1)
-    lenses = spectrum.cost(_lens(_LENSES.to(crop.device), *spectrum.at))
-    if float(lenses.min() - costs.min()) < _EVIDENT * spectrum.power.numel():
-        return None
-    return Trail(length / factor, angle % 180, sigma / factor, loud)
+    return cost, sigma, length, angle
 
 
 def lens(degradation: Degradation) -> Trail | None:
@@ -162,7 +178,8 @@ def deblur(crop: Tensor, trail: Trail) -> Tensor:
     wide = F.pad(before, (margin,) * 4, mode="reflect")
     down, across = _frequencies(wide.shape[-1], crop.device)
     passed = _passed(trail.sigma * factor, trail.length * factor, trail.angle, down, across)
-    doubt = _DOUBT * (side / _MEASURED) ** 2 + _NOISE * trail.noise**2
+    long = max(trail.length * _MEASURED / size / _LONG, 1.0)
+    doubt = _DOUBT * (long * side / _MEASURED) ** 2 + _NOISE * trail.noise**2
     gain = passed / (passed.square() + doubt * (down.square() + across.square()))
     waves = torch.fft.rfft2(_faded(wide, passed, margin))
     clear = torch.fft.irfft2(waves * gain, s=wide.shape[-2:])
@@ -199,7 +216,7 @@ class _Spectrum:
     at: the frequencies (M,) downwards and across, per px of 256. power: (M,).
     """
 
-    def __init__(self, crop: Tensor, noise: float):
+    def __init__(self, crop: Tensor, noise: float, native: float | None):
         side = _MEASURED
         grey = luma(detail.scale(crop[None], side))[0, 0]
         fade = torch.hann_window(side, periodic=False, device=crop.device)
@@ -209,25 +226,28 @@ class _Spectrum:
         down, across = _frequencies(side, crop.device)
         radius = torch.hypot(down, across)
         # A crop that was enlarged holds no higher frequencies, moved or not.
-        own = min(crop.shape[-1] / side, 1.0)
+        own = min(crop.shape[-1] / side, (native or side) / side, 1.0)
         told = (radius > _BAND[0]) & (radius < _BAND[1] * own)
         self.power = (torch.fft.rfft2(grey).abs().square() / side**2)[told]
         self.at = down.expand_as(told)[told], across.expand_as(told)[told]
         self._own = radius[told] ** -_FALL
         self._floor = noise**2
 
-    def cost(self, passed: Tensor) -> Tensor:
+    def cost(self, passed: Tensor) -> tuple[Tensor, Tensor]:
         """(K,) negative logarithms of the likelihood of what `passed` (K, M) makes of a picture of
-        unknown strength."""
+        unknown strength under unknown noise, and (K,) variances of the noise that fits best."""
         seen = self._own * passed.square()
         strength = (self.power / (seen + 1e-9)).median(1, keepdim=True).values
+        floor = torch.full_like(strength, self._floor)
         for _ in range(_FITS):
-            model = strength * seen + self._floor
-            share = seen / model
-            wanted = (self.power * share / model).sum(1, keepdim=True)
-            strength = strength * wanted / share.sum(1, keepdim=True)
-        model = strength * seen + self._floor
-        return (model.log() + self.power / model).sum(1)
+            share = 1 / (strength * seen + floor)
+            excess = self.power * share.square()
+            strength = strength * (excess * seen).sum(1, keepdim=True)
+            strength /= (share * seen).sum(1, keepdim=True)
+            floor *= excess.sum(1, keepdim=True) / share.sum(1, keepdim=True)
+            floor.clamp_(min=_ROUNDING**2)
+        model = strength * seen + floor
+        return (model.log() + self.power / model).sum(1), floor[:, 0]
 
 
 def _frequencies(side: int, device: torch.device) -> tuple[Tensor, Tensor]:

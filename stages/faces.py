@@ -63,6 +63,12 @@ class Crop:
         if self.size != int(self.size) or self.size < 1:
             raise ValueError(f"Crop.size is {self.size}; expected a side in whole pixels")
 
+    @property
+    def native(self) -> float:
+        """Side of what the crop shows, in pixels of the picture."""
+        (a, b, _), (c, d, _) = self.matrix.tolist()
+        return self.size / abs(a * d - b * c) ** 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class Face:

@@ -156,7 +156,7 @@ def restore(
         plans, holes = _decide(degradations, full, holes, stock, colourise)
         plans = [replace(plan, fidelity=_lean(plan.fidelity, fidelity)) for plan in plans]
         whole = plan_steps.filled(full, plans, holes, host, seed, steps)
-        plans = plan_steps.undoing(plans, degradations, whole, host)
+        plans = plan_steps.undoing(plans, degradations, whole, faces, host)
     else:
         plans, whole = [Plan(card.name, fidelity, 1.0, "asked for")] * count, full
     plans = tuple(replace(plan, strength=plan.strength * strength) for plan in plans)

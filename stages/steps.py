@@ -14,6 +14,7 @@ from torch import Tensor
 from ..models import zoo
 from . import deblur, mosaic, strategy, symmetry
 from .degradation_estimate import Degradation
+from .faces import Faces
 from .fill import fill
 from .host import Host
 from .rebuild import rebuild
@@ -38,25 +39,31 @@ def filled(
 
 
 def undoing(
-    plans: Sequence[Plan], degradations: Sequence[Degradation], whole: Tensor, host: Host
+    plans: Sequence[Plan],
+    degradations: Sequence[Degradation],
+    whole: Tensor,
+    faces: Faces | None,
+    host: Host,
 ) -> list[Plan]:
-    """The plans with what can be taken back of the damage of each crop (3, S, S) of `whole`."""
+    """The plans with what can be taken back of the damage of each crop (3, S, S) of `whole`; faces
+    tell of how many pixels of the picture it was made."""
     undoing = list(plans)
-    for index, (plan, one) in enumerate(zip(plans, degradations, strict=True)):
+    crops = [face.crop for face in faces] if faces else [None] * len(plans)
+    for index, (plan, one, crop) in enumerate(zip(plans, degradations, crops, strict=True)):
         if plan.model:
-            undoing[index] = _undone(plan, one, whole[index])
+            undoing[index] = _undone(plan, one, whole[index], crop and crop.native)
             host.progress(index + 1, len(plans))
     return undoing
 
 
-def _undone(plan: Plan, degradation: Degradation, crop: Tensor) -> Plan:
+def _undone(plan: Plan, degradation: Degradation, crop: Tensor, native: float | None) -> Plan:
     """The plan with what can be taken back of the damage before a restorer guesses."""
     if degradation.finding("pixelation").present:
         block = degradation.finding("pixelation").strength
         return replace(
             plan, mosaic=block, reason=f"{plan.reason}; the mosaic's steps smoothed first"
         )
-    trail = deblur.trail(crop, degradation)
+    trail = deblur.trail(crop, degradation, native)
     if trail is not None:
         reason = f"{plan.reason}; the motion could be measured and was taken back first"
         return replace(plan, trail=trail, reason=reason)

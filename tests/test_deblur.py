@@ -72,6 +72,29 @@ def test_half_of_a_trail_is_not_taken_for_the_whole():
     assert found.length == pytest.approx(25, rel=0.06)
 
 
+def test_a_trail_is_measured_under_noise_that_nobody_told_of():
+    noise = torch.randn(3, 256, 256, generator=torch.Generator().manual_seed(0)) * 3 / 255
+    crop = moved(face(), 16, 50) + noise
+    found = deblur.trail(crop.clamp(0, 1), degradation(0.5, motion=14.0, angle=46.0))
+    assert found.length == pytest.approx(16, rel=0.06)
+    assert found.noise > 2 / 255, "it was heard, and less is divided for it"
+
+
+def test_a_blur_that_is_but_the_trail_told_once_more_does_not_hide_it():
+    told = degradation(0.5, motion=14.0, angle=46.0, blur=3.0)
+    found = deblur.trail(moved(face(), 16, 50), told)
+    assert found.length == pytest.approx(16, rel=0.06) and found.sigma == 0
+
+
+def test_of_an_enlarged_face_only_what_its_picture_has_tells_of_a_trail():
+    noise = torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(1)) * 2 / 255
+    small = moved(detail.scale(face()[None], 96)[0], 8, 50) + noise
+    crop, told = detail.scale(small[None], 512)[0], degradation(0.5, motion=36.0, angle=46.0)
+    assert deblur.trail(crop, told) is None
+    found = deblur.trail(crop, told, native=96)
+    assert found.length == pytest.approx(8 * 512 / 96, rel=0.08)
+
+
 def test_no_trail_is_seen_where_nothing_moved():
     assert deblur.trail(face(), degradation(0.3, blur=2.0)) is None, "none was told"
     assert deblur.trail(face(), degradation(0.5, motion=14.0)) is None

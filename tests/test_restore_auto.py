@@ -332,7 +332,7 @@ def test_damage_is_undone_where_no_hole_smears_into_it(look, monkeypatch):
     look(degradation(0.8, motion=9.0, missing=0.1, hole=hole))
     host = ManyModels(restoreformer=0.0, codeformer_inpainting=0.2)
     seen = []
-    monkeypatch.setattr(deblur, "trail", lambda crop, _: seen.append(crop.clone()))
+    monkeypatch.setattr(deblur, "trail", lambda crop, *_: seen.append(crop.clone()))
     given = crops(1, 256)
     restore(given, host=host)
     inside = seen[0][:, 110:130, 80:180]
