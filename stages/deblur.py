@@ -72,6 +72,9 @@ _LENSES, _EVIDENT = torch.cat([torch.zeros(1), torch.linspace(0.3, 6, 20)])[:, N
 #: the least deviation of noise.
 _BAND, _FALL, _ROUNDING = (0.02, 0.45), 2.2, 0.4 / 255
 
+#: Fewest frequencies that can show a trail; a face of some 30 px has fewer.
+_FEWEST = 300
+
 #: How often the strengths of the picture and of its noise are fitted.
 _FITS = 5
 
@@ -103,6 +106,8 @@ def trail(crop: Tensor, degradation: Degradation, native: float | None = None) -
         return None
     factor = _MEASURED / crop.shape[-1]
     spectrum = _Spectrum(crop, max(_noise(degradation), _ROUNDING), native)
+    if spectrum.power.numel() < _FEWEST:
+        return None
     start = motion.strength * factor, motion.angle
     # A trail is often told as a blur besides.
     sigmas = {0.0, lens.strength * factor if lens.present else 0.0}

@@ -101,6 +101,12 @@ def test_no_trail_is_seen_where_nothing_moved():
     assert deblur.trail(torch.full((3, 64, 64), 0.5), degradation(0.5, motion=14.0)) is None
 
 
+@pytest.mark.parametrize("native", (3.0, 30.0))
+def test_a_face_of_a_few_pixels_cannot_show_a_trail(native):
+    crop = moved(face(), 14, 50)
+    assert deblur.trail(crop, degradation(0.5, motion=14.0, angle=50.0), native) is None
+
+
 @pytest.mark.parametrize("size", (16, 257, 600))
 def test_flat_crops_stay_flat(size):
     flat = torch.full((3, size, size), 0.3)
