@@ -52,6 +52,9 @@ _CAUTION, _LOUD = 0.9, 0.03
 #: correlations from which and at which the division counts; and the share of detail it then has.
 _TONES, _COMPARED, _ALIKE, _MOST = 32, (128, 64), (0.3, 0.65), 0.8
 
+#: Probability of few pixels from which a blur may be a picture that was enlarged.
+_ENLARGED = 0.3
+
 #: Mean step from pixel to pixel of a 256 px crop below which it counts as flat, and taps and
 #: deviation of the window over which it is taken.
 _STEP, _NEAR = 0.012, (13, 3.0)
@@ -148,14 +151,19 @@ def lens(degradation: Degradation) -> Trail | None:
     return Trail(0.0, 0.0, _CAUTION * worst.strength, loud)
 
 
-def shared(before: Tensor, restored: Tensor, divided: Tensor) -> Tensor:
-    """(3, S, S) with the tones of `restored` and the detail of both, as far as they agree on what
-    `before` lacks."""
-    one, other = (_octave(after - before) for after in (restored, divided))
+def certain(degradation: Degradation) -> bool:
+    """Whether a face is surely blurred and not enlarged, so that a restorer may see it divided."""
+    return degradation.finding("resolution").probability < _ENLARGED
+
+
+def shared(before: Tensor, restored: Tensor, divided: Tensor, after: Tensor) -> Tensor:
+    """(3, S, S) with the tones of `restored` and the detail of both it and `after`, `divided` or
+    what a restorer made of it, as far as division and restorer agree on what `before` lacks."""
+    one, other = (_octave(each - before) for each in (restored, divided))
     alike = F.cosine_similarity(one.flatten(), other.flatten(), 0)
     low, high = _ALIKE
     share = _MOST * ((alike - low) / (high - low)).clamp(0, 1)
-    more = (divided - restored)[None]
+    more = (after - restored)[None]
     tones = detail.scale(detail.scale(more, _TONES), more.shape[-1])
     return restored.add(share * (more - tones)[0]).clamp_(0, 1)
 

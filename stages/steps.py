@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ..models import zoo
@@ -71,7 +72,10 @@ def _undone(plan: Plan, degradation: Degradation, crop: Tensor, native: float | 
     if lens is None or plan.model != strategy.BUILT_IN_MODEL:
         return plan
     reason = f"{plan.reason}; detail that the restorer bears out is divided out of the blur"
-    return replace(plan, lens=lens, reason=reason)
+    # A restorer smaller than the face would take what was divided away again.
+    pixels = min(native or crop.shape[-1], crop.shape[-1])
+    twice = deblur.certain(degradation) and pixels <= zoo.card(plan.model).crop
+    return replace(plan, lens=lens, twice=twice, reason=reason)
 
 
 def follow(
@@ -92,12 +96,32 @@ def follow(
         host.progress(index + 1, len(plans))
     for step in ("denoiser", "model"):
         _rebuild(result, plans, step, holes, host, seed, steps)
-    for index, plan in enumerate(plans):
-        if plan.lens:
-            divided = deblur.deblur(whole[index], plan.lens)
-            result[index] = deblur.shared(whole[index], result[index], divided)
+    _divide(whole, result, plans, holes, host, seed, steps)
     _rebuild(result, plans, "colorizer", holes, host, seed, steps)
     return result
+
+
+def _divide(
+    whole: Tensor,
+    result: Tensor,
+    plans: Sequence[Plan],
+    holes: Tensor | None,
+    host: Host,
+    seed: int,
+    steps: int | None,
+) -> None:
+    """Give the restored crops (N, 3, S, S) in place what a lens blur left to be divided out."""
+    blurred = [index for index, plan in enumerate(plans) if plan.lens]
+    if not blurred:
+        return
+    divided = torch.stack([deblur.deblur(whole[index], plans[index].lens) for index in blurred])
+    after = divided.clone()
+    again = [plans[index] for index in blurred]
+    again = [plan if plan.twice else replace(plan, model="") for plan in again]
+    few = None if holes is None else holes[blurred]
+    _rebuild(after, again, "model", few, host, seed, steps)
+    for index, one, other in zip(blurred, divided, after, strict=True):
+        result[index] = deblur.shared(whole[index], result[index], one, other)
 
 
 def _rebuild(

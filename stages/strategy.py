@@ -184,8 +184,8 @@ class Plan:
     inpainter, denoiser: models that work before it, "" for none. colorizer: one that works after.
     fill: whether missing parts are filled from what is around them, for want of an inpainter.
     trail: straight motion that is taken back first. lens: blur that is taken back beside what the
-    restorer does. mosaic: side of the blocks whose steps are smoothed first, px of the crop, 0 for
-    none. reason: what a person reads.
+    restorer does; twice: whether it then looks at that as well. mosaic: side of the blocks whose
+    steps are smoothed first, px of the crop, 0 for none. reason: what a person reads.
     """
 
     model: str
@@ -198,6 +198,7 @@ class Plan:
     fill: bool = False
     trail: Trail | None = None
     lens: Trail | None = None
+    twice: bool = False
     mosaic: float = 0.0
 
     @property

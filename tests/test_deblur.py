@@ -141,8 +141,10 @@ def test_detail_is_divided_out_as_far_as_the_restorer_bears_it_out():
     flat = torch.full((3, 128, 128), 0.4)
     wave = 0.1 * torch.sin(torch.arange(128) * 2 * torch.pi * 0.4).expand(3, 128, 128)
     weak, strong = flat + 0.3 * wave, flat + wave
-    borne_out = deblur.shared(flat, weak, strong)
+    borne_out = deblur.shared(flat, weak, strong, strong)
     assert torch.allclose(borne_out, flat + 0.86 * wave, atol=0.01), "four fifths of the way"
     across = flat + wave.transpose(1, 2)
-    assert torch.equal(deblur.shared(flat, weak, across), weak), "nothing alike: the restorer's"
-    assert torch.allclose(deblur.shared(flat, weak, weak + 0.3), weak, atol=1e-5), "tones stay"
+    other = deblur.shared(flat, weak, across, across)
+    assert torch.equal(other, weak), "nothing alike: the restorer's"
+    lighter = deblur.shared(flat, weak, weak + 0.3, weak + 0.3)
+    assert torch.allclose(lighter, weak, atol=1e-5), "tones stay"

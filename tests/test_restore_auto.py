@@ -295,6 +295,29 @@ def test_lens_blur_is_divided_out_where_it_is_the_worst(look, monkeypatch):
         assert result.plans[0].lens is None and torch.allclose(result.crops, crops, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("size", "resolution", "looks"), ((256, 0.1, 2), (256, 0.5, 1), (512, 0.1, 1))
+)
+def test_only_what_is_surely_blurred_is_seen_divided(look, monkeypatch, size, resolution, looks):
+    """Pixels of an enlarged picture would be sharpened, and a larger face reduced once more."""
+    told = degradation(0.5, blur=3.0)
+    findings = tuple(
+        replace(one, probability=resolution if one.kind == "resolution" else one.probability)
+        for one in told.findings
+    )
+    look(replace(told, findings=findings), stock=Stock())
+    given, seen = crops(1, size), []
+
+    def rebuild(pictures, *_, **__):
+        seen.append(pictures.clone())
+        return pictures
+
+    monkeypatch.setattr("kintsugi.stages.steps.rebuild", rebuild)
+    assert restore(given, host=ManyModels()).plans[0].lens is not None
+    assert len(seen) == looks and torch.equal(seen[0], given.permute(0, 3, 1, 2))
+    assert all(not torch.equal(seen[0], other) for other in seen[1:])
+
+
 def test_a_mosaic_is_smoothed_where_it_lies_and_nowhere_else(look):
     face = samples.portraits()["collins"].crop((97, 0, 353, 256))
     clean = torch.from_numpy(np.array(face)).float()[None] / 255
@@ -347,11 +370,12 @@ def test_what_was_divided_comes_in_before_colour_does(look, monkeypatch):
 
     def shared(*crops):
         loaded.append(list(host.loaded))
-        return crops[-2]
+        return crops[1]
 
     monkeypatch.setattr(deblur, "shared", shared)
     restore(crops(1), colourise=True, host=host)
-    assert loaded == [["kintsugi-restorer"]] and host.loaded[-1] == "codeformer-colorization"
+    assert [set(names) for names in loaded] == [{"kintsugi-restorer"}]
+    assert host.loaded[-1] == "codeformer-colorization"
 
 
 def test_a_fine_face_with_a_masked_hole_is_filled_and_nothing_else(look):
