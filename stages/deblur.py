@@ -43,9 +43,10 @@ _LONG, _HEARD = 15.0, 2.0
 #: Deviation of the noise that each step of JPEG quality below 100 counts as, in [0, 1].
 _CODING = 0.1 / 255
 
-#: Share of the width told by which a lens blur is taken back, for too much rings; and the noise, in
-#: [0, 1], above which a division brings up little else.
-_CAUTION, _LOUD = 0.9, 0.03
+#: Share of the width told by which a lens blur is taken back, for too much rings; the noise, in
+#: [0, 1], above which a division brings up little else; and the share of the worst damage from
+#: which a blur is about as bad.
+_CAUTION, _LOUD, _ABOUT = 0.9, 0.03, 0.75
 
 #: Side to which a crop is reduced to tell its tones, which are the restorer's, from its detail; the
 #: octave, as the sides between which it lies, in which division and restorer are compared; the
@@ -144,11 +145,12 @@ def _likeliest(
 
 
 def lens(degradation: Degradation) -> Trail | None:
-    """The lens blur that findings tell of, where it is the worst of them and little noise is."""
-    worst, loud = next(iter(degradation.found()), None), _noise(degradation)
-    if worst is None or worst.kind != "blur" or loud > _LOUD:
+    """The lens blur that findings tell of, where it is about the worst and little noise is."""
+    blur, loud = degradation.finding("blur"), _noise(degradation)
+    worst = max((one.severity for one in degradation.found()), default=0.0)
+    if not blur.present or blur.severity < _ABOUT * worst or loud > _LOUD:
         return None
-    return Trail(0.0, 0.0, _CAUTION * worst.strength, loud)
+    return Trail(0.0, 0.0, _CAUTION * blur.strength, loud)
 
 
 def certain(degradation: Degradation) -> bool:

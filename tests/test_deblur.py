@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -135,6 +136,9 @@ def test_a_lens_blur_is_divided_out_where_it_is_the_worst_and_little_noise_is():
     assert deblur.lens(degradation(0.5, motion=9.0, blur=3.0)) is None
     assert deblur.lens(degradation(0.5, blur=3.0, noise=20.0)) is None
     assert 2 < deblur.lens(degradation(0.5, blur=3.0, noise=2.0)).sigma < 3
+    both = degradation(0.5, jpeg=40.0, blur=3.0)
+    alike = tuple(replace(one, severity=0.3) if one.severity else one for one in both.findings)
+    assert deblur.lens(replace(both, findings=alike)) is not None, "two may be the worst"
 
 
 def test_detail_is_divided_out_as_far_as_the_restorer_bears_it_out():
