@@ -87,7 +87,7 @@ THRESHOLDS = {
     "pixelation": 0.51,
     "noise": 0.7,
     "jpeg": 0.63,
-    "missing": 0.65,
+    "missing": 0.7,
     "fading": 0.97,
     "cast": 0.9,
     "grey": 0.75,

@@ -14,6 +14,7 @@ from kintsugi.stages.blend import blend
 from kintsugi.stages.face_detect import detect
 from kintsugi.stages.host import Host
 from kintsugi.stages.landmark_align import align
+from kintsugi.stages.provenance import after_restore
 from kintsugi.stages.restore import restore
 
 
@@ -73,5 +74,6 @@ def pipeline(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     faces = detect(image)
     crops, faces = align(image, faces)
-    restored = restore(crops, faces=faces, host=Host(library=zoo.Library({})))
-    return blend(image, restored.crops, faces)
+    host = Host(library=zoo.Library({}))
+    restored = restore(crops, faces=faces, host=host)
+    return blend(image, restored.crops, after_restore(faces, restored, host))
