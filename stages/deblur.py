@@ -105,7 +105,7 @@ def trail(crop: Tensor, degradation: Degradation, native: float | None = None) -
     Source: Whittle, "Estimation and information in stationary time series", 1953: the likelihood of
     a periodogram, here of a power law seen through the trail, with noise over it.
     """
-    motion, lens = degradation.finding("motion"), degradation.finding("blur")
+    motion, blur = degradation.finding("motion"), degradation.finding("blur")
     if not motion.present or motion.angle is None:
         return None
     factor = _MEASURED / crop.shape[-1]
@@ -114,7 +114,7 @@ def trail(crop: Tensor, degradation: Degradation, native: float | None = None) -
         return None
     start = motion.strength * factor, motion.angle
     # A trail is often told as a blur besides.
-    sigmas = {0.0, lens.strength * factor if lens.present else 0.0}
+    sigmas = {0.0, blur.strength * factor if blur.present else 0.0}
     cost, sigma, length, angle = min(_likeliest(spectrum, *start, sigma) for sigma in sigmas)
     lenses, _ = spectrum.cost(_lens(_LENSES.to(crop.device), *spectrum.at))
     if float(lenses.min()) - cost < _EVIDENT * spectrum.power.numel():
