@@ -167,8 +167,8 @@ def hues(
 
 
 def _reach(line: Tensor) -> slice:
-    """From the first to the last of a line of weights that counts."""
-    places = (line > _FAINT).nonzero()
+    """From the first to the last of a line of weights that counts beside the largest."""
+    places = (line >= _FAINT * line.max()).nonzero()
     return slice(int(places[0]), int(places[-1]) + 1)
 
 

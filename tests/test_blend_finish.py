@@ -244,6 +244,15 @@ def test_damage_is_not_grain():
     assert not torch.equal(blend(picture, clean, faces, grain=2)[0], bare)
 
 
+@pytest.mark.parametrize("side", [1, 3, 4, 6, 8])
+def test_crops_of_a_few_pixels_are_blended_too(side):
+    picture = smooth_picture(300, 300) * 0.5 + 0.2
+    crops, faces = aligned(picture)
+    few = F.interpolate(crops.permute(0, 3, 1, 2), (side, side), mode="area").permute(0, 2, 3, 1)
+    result, mask = blend(picture, few * torch.tensor([0.9, 1.0, 1.05]), faces)
+    assert bool(torch.isfinite(result).all()) and torch.equal(result[mask == 0], picture[mask == 0])
+
+
 def test_of_noise_that_is_more_than_grain_some_comes_back():
     noise = torch.randn(1, 420, 420, 3, generator=torch.Generator().manual_seed(2)) * 10 / 255
     picture = smooth_picture(420, 420) * 0.2 + 0.4 + noise
