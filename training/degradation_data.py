@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kintsugi.models.degradation import to_network
 from kintsugi.stages.degradation_estimate import KINDS
+from kintsugi.training.backgrounds import behind
 from kintsugi.training.data import Portraits, portraits, rows
 from kintsugi.training.mixture import COVERED, Sample, choose, damage
 
@@ -159,7 +160,8 @@ def labels(sample: Sample, how: str) -> tuple[Tensor, ...]:
 
 class Damaged:
     """Endless samples by a mixture of MIXTURE or CALIBRATION; `often`: a kind that half of the
-    damaged ones have besides, "" for none; `worse`: as `damage` takes it."""
+    damaged ones have besides, "" for none; `worse`: as `damage` takes it; `moved`: share of the
+    faces that stand before another background."""
 
     def __init__(
         self,
@@ -168,9 +170,10 @@ class Damaged:
         mixture: dict[str, float],
         often: str = "",
         worse: float = 0.0,
+        moved: float = 0.0,
     ):
         self.faces, self.pictures, self.mixture = faces, pictures, mixture
-        self.often, self.worse = often, worse
+        self.often, self.worse, self.moved = often, worse, moved
 
     def draw(self, rng: Generator) -> tuple[Sample, str]:
         """The next sample, and as what it was drawn."""
@@ -178,6 +181,9 @@ class Damaged:
         side = int(rng.choice(list(SIDES), p=[*SIDES.values()]))
         face, least = self.faces.take(side, how in ("clean", "single", "other"), rng)
         face = vary(face, rng)
+        if self.moved and rng.random() < self.moved:
+            another = vary(self.faces.take(side, True, rng)[0], rng)
+            face = behind(face, another, self.pictures, rng)
         if how == "other":
             face = not_a_face(self.pictures, face, rng)
             sample = damage(face, choose(rng, "mixed") if rng.random() < 0.5 else [], rng)

@@ -107,13 +107,16 @@ def main() -> None:
     parser.add_argument(
         "--worse", type=float, default=WORSE, help="chance of strengths beyond their ranges"
     )
+    parser.add_argument(
+        "--moved", type=float, default=0.0, help="share of faces before another background"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     begin(options.seed, 1, options.out)
     faces = Faces(options.data, "train", calibration=options.kept)
     mixture = CALIBRATION if options.kept else MIXTURE
     worse = 0.0 if options.kept else options.worse
-    data = Damaged(faces, others(options.data), mixture, options.often, worse)
+    data = Damaged(faces, others(options.data), mixture, options.often, worse, options.moved)
     collect(data, options.out, options.count, options.seed)
 
 
