@@ -98,6 +98,7 @@ def _face(face: Face, plan: Plan, found: Degradation | None, seed: int) -> dict:
         "reason": plan.reason,
         "severity": round(found.severity, 3) if found else None,
         "findings": _findings(found) if found else None,
+        "print_dots": round(found.screen.dots, 1) if found and found.screen else None,
         "weights": facts(face)["models"],
         "identity": facts(face)["identity"],
     }

@@ -18,7 +18,8 @@ What a finding's `strength` means, kind by kind; lengths are pixels of the crop 
 | overexposure | light too much, highlights clipped | stops |
 
 Crops of 256 to 512 px are measured in their own pixels; larger ones are first reduced to 512, which
-averages fine noise away, and smaller ones enlarged to 256.
+averages fine noise away, and smaller ones enlarged to 256. The dots of a printed picture are looked
+for first, by its spectrum; where there are some, all else is measured on the face without them.
 
 Convention: `angle` is in degrees, 0 to 180, from the x axis (right) towards the y axis (down): what
 moved down and to the right has 45.
@@ -38,6 +39,7 @@ from .batch import check_crops
 from .holes import on_face
 from .host import Host
 from .passes import in_passes
+from .screen import Screen, find, remove
 
 MODEL = "kintsugi-degradation"
 
@@ -182,6 +184,8 @@ class Degradation:
         above 0.5 is what counts as missing.
     face: 0..1, confidence that this is a face on which the figures can be trusted; below 0.5 they
         should not be acted on.
+    screen: the dots of its print, None for none; all figures but the severity are of the face
+        without them.
     """
 
     findings: tuple[Finding, ...]
@@ -189,11 +193,17 @@ class Degradation:
     where: Tensor
     missing: Tensor
     face: float
+    screen: Screen | None = None
 
     def __post_init__(self):
         kinds = tuple(finding.kind for finding in self.findings)
         if kinds != KINDS:
             raise ValueError(f"findings are {kinds}; expected one of each of {KINDS}, in order")
+
+    @property
+    def printed(self) -> float:
+        """0..1, how much of the face the dots of its print spoil."""
+        return _printed(self.screen)
 
     def finding(self, kind: str) -> Finding:
         """The finding of `kind`, present or not. Raises ValueError if there is no such kind."""
@@ -236,6 +246,7 @@ def estimate(crops: Tensor, *, host: Host | None = None) -> list[Degradation]:
         )
     host = host or Host()
     network = host.load(MODEL)
+    crops, screens = _without_dots(crops)
 
     def run(part: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -243,7 +254,21 @@ def estimate(crops: Tensor, *, host: Host | None = None) -> list[Degradation]:
 
     packed = in_passes(crops, run, host)
     scale = side / _measured(side)
-    return [_degradation(row, side, scale) for row in packed]
+    return [_degradation(*each, side, scale) for each in zip(packed, screens, strict=True)]
+
+
+def _without_dots(crops: Tensor) -> tuple[Tensor, list[Screen | None]]:
+    """Crops (N, S, S, C) without the dots of their print, and these."""
+    planes = crops[..., :3].permute(0, 3, 1, 2).float()
+    planes = planes.expand(-1, 3, -1, -1)
+    screens = find(planes)
+    if any(screens):
+        planes = planes.clamp(0, 1)
+        for index, screen in enumerate(screens):
+            if screen:
+                planes[index] = remove(planes[index], screen)
+        crops = planes.permute(0, 2, 3, 1)
+    return crops, screens
 
 
 def _measured(side: int) -> int:
@@ -272,7 +297,7 @@ def _pack(reading: Reading) -> Tensor:
     return torch.cat([*parts, reading.where.flatten(1), reading.missing.flatten(1)], 1)
 
 
-def _degradation(row: Tensor, side: int, scale: float) -> Degradation:
+def _degradation(row: Tensor, screen: Screen | None, side: int, scale: float) -> Degradation:
     """One row of _pack, of a crop of `side` px that was measured at side / scale."""
     few, where, missing = row.split([FEW, row.numel() - FEW - SIDE**2, SIDE**2])
     # Numbers of Python: for so few of them each call on a tensor takes longer than the arithmetic.
@@ -305,12 +330,12 @@ def _degradation(row: Tensor, side: int, scale: float) -> Degradation:
             grain=grain if kind == "noise" else 0.0,
         )
         findings.append(finding)
-    spared = 1.0
+    spared = 1.0 - _printed(screen)
     for finding in findings:
         spared *= 1 - finding.severity * finding.present
     cells = round(where.numel() ** 0.5)
     where = where.sigmoid().view(cells, cells)
-    return Degradation(tuple(findings), 1 - spared, where, missing, face)
+    return Degradation(tuple(findings), 1 - spared, where, missing, face, screen)
 
 
 def severity(kind: str, strength: float, side: int) -> float:
@@ -321,3 +346,8 @@ def severity(kind: str, strength: float, side: int) -> float:
     if kind in BY_LOGARITHM:
         mild, worst, strength = (math.log(max(v, 1e-6)) for v in (mild, worst, strength))
     return weight * min(max((strength - mild) / (worst - mild), 0.0), 1.0)
+
+
+def _printed(screen: Screen | None) -> float:
+    """How much of a face the dots of a print spoil: as much as a mosaic of such blocks."""
+    return severity("pixelation", SIDE / screen.dots, SIDE) if screen else 0.0

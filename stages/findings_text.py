@@ -72,6 +72,8 @@ WORDS: dict[str, Callable[[Finding], str]] = {
 def describe(degradation: Degradation) -> str:
     """What is wrong with one face, the worst first, such as "JPEG quality 31; severity 0.3"."""
     found = [WORDS[finding.kind](finding) for finding in degradation.found()]
+    if degradation.screen:
+        found.insert(0, f"dots of print, {degradation.screen.dots:.0f} a side")
     text = f"{', '.join(found) or 'nothing found'}; severity {degradation.severity:.2f}"
     if degradation.face < _DOUBT:
         text = f"hardly a face (confidence {degradation.face:.2f}); {text}"

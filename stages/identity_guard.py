@@ -9,7 +9,8 @@ Three tests, each a probability; a face is as sure as the least sure test that m
 - `references`: the same to other photos of the person, where the result is sharp enough to judge by
   and the original is not, and where the original was recognised and the result no longer is.
 
-What was found missing from an original shows nobody: there, the result is compared with itself.
+What was found missing from an original shows nobody: there, the result is compared with itself. The
+dots of a print are taken out of an original first.
 
 Limits: a result that keeps the large forms of an unreadable original and makes up the detail of
 somebody else passes without references. Nobody can tell it then; `invented` shows how much of it is
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from ..models import zoo
 from ..models.onnx_network import RuntimeMissingError
-from . import back_off, embedders
+from . import back_off, embedders, screen
 from .batch import check_crops
 from .detail import scale
 from .faces import Faces
@@ -236,11 +237,18 @@ def _at_size(crops: Tensor, size: int) -> Tensor:
 
 
 def _but_for_holes(original: Tensor, after: Tensor, faces: Faces | None) -> Tensor:
-    """The originals with what was found missing as it is in the results: a scratch is nobody's
-    likeness, so it neither counts against a result nor comes back with the original."""
+    """The originals without the dots of a print and with what was found missing as it is in the
+    results: these are nobody's likeness, so they neither count against a result nor come back with
+    the original."""
     known = [face.degradation for face in faces or ()]
     if all(one is None for one in known):
         return original
+    printed = [index for index, one in enumerate(known) if one and one.screen]
+    if printed:
+        original = original.clone()
+        for index in printed:
+            plain = screen.remove(original[index].permute(2, 0, 1), known[index].screen)
+            original[index] = plain.permute(1, 2, 0)
     holes = found_holes(known, after.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     return torch.where(holes > 0, after, original) if holes.any() else original
 

@@ -1,7 +1,7 @@
 """Steps: what plans of strategy.py say, done to crops.
 
-Holes are filled first, for whatever comes next would smear them; then damage that can be measured
-is taken back; then models rebuild what is left, and colour it.
+Holes are filled first, for whatever comes next would smear them; then the dots of a print are taken
+out and damage that can be measured is taken back; then models rebuild what is left, and colour it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..models import zoo
-from . import deblur, mosaic, strategy, symmetry
+from . import deblur, mosaic, screen, strategy, symmetry
 from .degradation_estimate import Degradation
 from .faces import Faces
 from .fill import fill
@@ -25,8 +25,9 @@ from .strategy import Plan
 def filled(
     full: Tensor, plans: Sequence[Plan], holes: Tensor, host: Host, seed: int, steps: int | None
 ) -> Tensor:
-    """Crops (N, 3, S, S) without their holes: whatever comes next would smear these."""
-    if not any(plan.fill or plan.inpainter for plan in plans):
+    """Crops (N, 3, S, S) without their holes, which whatever comes next would smear, and without
+    the dots of their print."""
+    if not any(plan.fill or plan.inpainter or plan.screen for plan in plans):
         return full
     result = full.clone()
     for index, plan in enumerate(plans):
@@ -36,6 +37,9 @@ def filled(
             result[index] = symmetry.complete(plain, mask)
             host.progress(index + 1, len(plans))
     _rebuild(result, plans, "inpainter", holes, host, seed, steps)
+    for index, plan in enumerate(plans):
+        if plan.screen:
+            result[index] = screen.remove(result[index], plan.screen)
     return result
 
 

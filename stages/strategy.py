@@ -15,13 +15,15 @@ from ..models import zoo
 if TYPE_CHECKING:
     from .deblur import Trail
     from .degradation_estimate import Degradation, Finding
+    from .screen import Screen
 
 #: Who rebuilds a face: nobody, the built-in restorer, or the best one on disk.
 LEAVE, BUILT_IN, GENERATE = "leave alone", "built-in", "generate"
 
 #: What may be done besides.
-INPAINT, DENOISE, COLOURISE, KEEP_GREY = (
+INPAINT, UNPRINT, DENOISE, COLOURISE, KEEP_GREY = (
     "inpaint first",
+    "take print dots out first",
     "denoise first",
     "colourise",
     "keep grey",
@@ -56,7 +58,8 @@ class Bound:
 
     what: "damage" (see figure) or "face" (confidence) of the whole, or a kind of damage: its
         strength where it is present, and not beside the face alone, else that of a face without
-        it. Lengths count in a crop of SIDE px.
+        it; or "dots": how far those of its print lie apart, 0 without. Lengths count in a crop of
+        SIDE px.
     """
 
     what: str
@@ -153,6 +156,7 @@ ASIDES: tuple[Aside, ...] = (
         "missing parts filled from what is around them, deep ones from the face's other side where "
         "that fits, as no inpainting model is on disk",
     ),
+    Aside((Bound("dots", low=1.0),), UNPRINT, "the dots of its print taken out first"),
     Aside((Bound("noise", low=14.0),), DENOISE, "noise taken away first by {model}"),
     Aside(
         (Bound("grey", low=_GREY),), COLOURISE,
@@ -183,9 +187,10 @@ class Plan:
     model: a restorer of the zoo, "" for none. fidelity, strength: as `restore` takes them.
     inpainter, denoiser: models that work before it, "" for none. colorizer: one that works after.
     fill: whether missing parts are filled from what is around them, for want of an inpainter.
-    trail: straight motion that is taken back first. lens: blur that is taken back beside what the
-    restorer does; twice: whether it then looks at that as well. mosaic: side of the blocks whose
-    steps are smoothed first, px of the crop, 0 for none. reason: what a person reads.
+    screen: dots of a print that are taken out first. trail: straight motion that is taken back
+    first. lens: blur that is taken back beside what the restorer does; twice: whether it then looks
+    at that as well. mosaic: side of the blocks whose steps are smoothed first, px of the crop, 0
+    for none. reason: what a person reads.
     """
 
     model: str
@@ -196,6 +201,7 @@ class Plan:
     denoiser: str = ""
     colorizer: str = ""
     fill: bool = False
+    screen: Screen | None = None
     trail: Trail | None = None
     lens: Trail | None = None
     twice: bool = False
@@ -238,8 +244,10 @@ def figure(degradation: Degradation, what: str, size: int) -> float:
     if what == "face":
         return degradation.face
     if what == "damage":
-        harm = (one.severity for one in degradation.found() if one.kind not in WANTED)
-        return 1 - math.prod(1 - severity for severity in harm)
+        harm = [one.severity for one in degradation.found() if one.kind not in WANTED]
+        return 1 - math.prod(1 - severity for severity in (*harm, degradation.printed))
+    if what == "dots":
+        return SIDE / degradation.screen.dots if degradation.screen else 0.0
     finding: Finding = degradation.finding(what)
     absent = ABSENT.get(what, 0.0)
     beside = what == "missing" and not finding.severity
@@ -270,11 +278,12 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
         INPAINT: stock.inpainter,
         DENOISE: None if model == BUILT_IN_MODEL else BUILT_IN_MODEL,
         COLOURISE: stock.colorizer,
+        UNPRINT: "",
         KEEP_GREY: "",
     }
     skipped = {KEEP_GREY if colourise else COLOURISE}
     if not model:
-        skipped |= {INPAINT, DENOISE}
+        skipped |= {INPAINT, UNPRINT, DENOISE}
     steps: dict[str, str] = {}
     fill = False
     for row in ASIDES:
@@ -296,6 +305,7 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
         denoiser=steps.get(DENOISE, ""),
         colorizer=steps.get(COLOURISE, ""),
         fill=fill,
+        screen=degradation.screen if UNPRINT in steps else None,
     )
 
 

@@ -132,7 +132,7 @@ def test_only_what_is_on_disk_and_allowed_is_chosen(on_disk, tmp_path):
 def test_the_table_is_sound():
     assert strategy.CHOICES[-1].when == ()
     bounds = [bound for row in (*strategy.CHOICES, *strategy.ASIDES) for bound in row.when]
-    assert {bound.what for bound in bounds} <= {*KINDS, "damage", "face"}
+    assert {bound.what for bound in bounds} <= {*KINDS, "damage", "dots", "face"}
     assert all(bound.low < bound.high for bound in bounds)
     for row in strategy.CHOICES:
         assert 0 <= row.fidelity <= 1 and 0 < row.strength <= 1 and row.reason
