@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..stages.degradation_estimate import KINDS, UNITS, estimate
 from ..stages.host import Host
 from ..training.degradation_data import Faces
-from ..training.mixture import choose, damage
+from ..training.mixture import SORTS, choose, damage
 from .degradation_figures import (
     LEAST_MOTION,
     RELATIVE,
@@ -212,7 +212,7 @@ def more(cases: list[Case]) -> list[str]:
         )
         sorts = ", ".join(
             f"{sort} {overlap([c for c in spoilt if c.sample.spoilt == sort], our_mask):.2f}"
-            for sort in ("holes", "scratches", "writing")
+            for sort in SORTS
         )
         lines.append(
             f"- Mask of what is missing, {how}: mean IoU {_mark(ours, ours >= 0.75)} ({sorts}); "

@@ -10,7 +10,7 @@ pytest.importorskip("cv2", reason="OpenCV, of the extra [test], is missing")
 from kintsugi.stages.degradation_estimate import KINDS  # noqa: E402
 from kintsugi.training import mixture  # noqa: E402
 from kintsugi.training.damage_record import Record  # noqa: E402
-from kintsugi.training.mixture import GAP, RANGES, choose, damage, draw  # noqa: E402
+from kintsugi.training.mixture import GAP, RANGES, SORTS, choose, damage, draw  # noqa: E402
 from kintsugi.training.print_damage import scratches  # noqa: E402
 
 
@@ -84,7 +84,7 @@ def test_a_blur_that_a_stronger_loss_hides_is_unknown(monkeypatch):
 def test_a_scratch_that_was_blurred_out_of_sight_is_unknown(monkeypatch):
     """Half of what is missing comes before the lens: a line of one pixel does not survive that."""
 
-    def scratch(picture, share, rng, record):
+    def scratch(picture, share, rng, record, sort):
         picture = picture.copy()
         picture[100] = 250
         record.hole_mask[100] = True
@@ -103,7 +103,7 @@ def test_a_scratch_that_was_blurred_out_of_sight_is_unknown(monkeypatch):
 
 
 def test_what_looks_like_what_it_covers_is_unknown(monkeypatch):
-    def hole(picture, share, rng, record):
+    def hole(picture, share, rng, record, sort):
         record.hole_mask[50:90, 50:90] = True
         return picture.copy(), "holes"
 
@@ -140,3 +140,11 @@ def test_mixtures_do_not_contradict_themselves():
         assert len(kinds) > 1
         assert not {"underexposure", "overexposure"} <= set(kinds)
         assert not {"grey", "cast"} <= set(kinds)
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_what_is_missing_may_be_asked_for(sort):
+    clean = portrait()
+    sample = damage(clean, ["missing"], np.random.default_rng(1), sort=sort)
+    assert sample.spoilt == sort and sample.mask.any()
+    assert np.array_equal(sample.picture[~sample.mask], clean[~sample.mask]) or sort != "stickers"

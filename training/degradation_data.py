@@ -160,8 +160,8 @@ def labels(sample: Sample, how: str) -> tuple[Tensor, ...]:
 
 class Damaged:
     """Endless samples by a mixture of MIXTURE or CALIBRATION; `often`: a kind that half of the
-    damaged ones have besides, "" for none; `worse`: as `damage` takes it; `moved`: share of the
-    faces that stand before another background."""
+    damaged ones have besides, "" for none; `worse`, `sort`: as `damage` takes them; `moved`: share
+    of the faces that stand before another background."""
 
     def __init__(
         self,
@@ -171,9 +171,10 @@ class Damaged:
         often: str = "",
         worse: float = 0.0,
         moved: float = 0.0,
+        sort: str = "",
     ):
         self.faces, self.pictures, self.mixture = faces, pictures, mixture
-        self.often, self.worse, self.moved = often, worse, moved
+        self.often, self.worse, self.moved, self.sort = often, worse, moved, sort
 
     def draw(self, rng: Generator) -> tuple[Sample, str]:
         """The next sample, and as what it was drawn."""
@@ -196,7 +197,7 @@ class Damaged:
                 kinds.append("missing")
             if self.often and how != "clean" and self.often not in kinds and rng.random() < 0.5:
                 kinds.append(self.often)
-            sample = damage(face, kinds, rng, least=least, worse=self.worse)
+            sample = damage(face, kinds, rng, least=least, worse=self.worse, sort=self.sort)
         if how in ("other", "far"):
             sample.present = dict.fromkeys(KINDS, np.nan)
             sample.mask = np.zeros((MASK, MASK), bool)

@@ -19,7 +19,7 @@ from torch import Tensor
 from kintsugi.models.damage_signs import DamageSigns
 from kintsugi.models.degradation import SIDE, view
 from kintsugi.training.degradation_data import CALIBRATION, MIXTURE, Damaged, Faces, labels, others
-from kintsugi.training.mixture import WORSE
+from kintsugi.training.mixture import SORTS, WORSE
 from kintsugi.training.session import begin
 
 #: Samples of a file.
@@ -110,13 +110,16 @@ def main() -> None:
     parser.add_argument(
         "--moved", type=float, default=0.0, help="share of faces before another background"
     )
+    parser.add_argument("--sort", default="", choices=("", *SORTS), help="what is missing")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     begin(options.seed, 1, options.out)
     faces = Faces(options.data, "train", calibration=options.kept)
     mixture = CALIBRATION if options.kept else MIXTURE
     worse = 0.0 if options.kept else options.worse
-    data = Damaged(faces, others(options.data), mixture, options.often, worse, options.moved)
+    data = Damaged(
+        faces, others(options.data), mixture, options.often, worse, options.moved, options.sort
+    )
     collect(data, options.out, options.count, options.seed)
 
 

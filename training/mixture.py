@@ -31,6 +31,9 @@ from kintsugi.training.print_damage import LUMA, SEPIA, cast_colour, fade, holes
 
 Picture = NDArray[np.uint8]
 
+#: Sorts of what is missing, and how often each is drawn.
+SORTS = {"holes": 0.4, "scratches": 0.35, "writing": 0.17, "stickers": 0.08}
+
 #: Part of each range of strengths that training leaves out, as shares of the range: half of what
 #: the benchmark draws lies in it.
 GAP = (0.62, 0.7)
@@ -101,7 +104,7 @@ class Sample:
 
     present, strength: by KINDS; NaN where unknown. angle: degrees, NaN without motion. shot: 0, 1.
     grain: px, NaN without noise. mask: (S, S) bool, what is COVERED in the end. clean: before the
-    damage. spoilt: what is missing, "holes", "scratches" or "writing".
+    damage. spoilt: what is missing, of SORTS.
     """
 
     picture: Picture
@@ -213,32 +216,50 @@ def _drop_colour(picture: Picture, amount: float, sepia: bool) -> Picture:
 
 
 def _write(picture: Picture, rng: Generator, record: Record) -> Picture:
-    """A line of text, or a plain sticker, over the picture."""
+    """A line of text over the picture."""
     side = picture.shape[0]
     layer = np.zeros((side, side), np.uint8)
     at = tuple(int(v) for v in rng.uniform(0, 0.8, 2) * side)
-    if rng.random() < 0.7:
-        text = "".join(rng.choice(list("abcdefghijkmnoprstuwxyzADEHKLMRST 0123456789"), 12))
-        thick = int(rng.integers(1, 4)) * max(1, side // 256)
-        size = rng.uniform(0.4, 1.4) * side / 256
-        cv2.putText(layer, text, at, int(rng.integers(0, 8)), size, 255, thick, cv2.LINE_AA)
+    text = "".join(rng.choice(list("abcdefghijkmnoprstuwxyzADEHKLMRST 0123456789"), 12))
+    thick = int(rng.integers(1, 4)) * max(1, side // 256)
+    size = rng.uniform(0.4, 1.4) * side / 256
+    cv2.putText(layer, text, at, int(rng.integers(0, 8)), size, 255, thick, cv2.LINE_AA)
+    return _laid(picture, layer, rng, record)
+
+
+def _stick(picture: Picture, rng: Generator, record: Record) -> Picture:
+    """A plain sticker over the picture, square or round and turned anyhow."""
+    side = picture.shape[0]
+    layer = np.zeros((side, side), np.uint8)
+    middle, extent = rng.uniform(0.1, 0.9, 2) * side, rng.uniform(0.05, 0.3, 2) * side
+    extent[1] = extent[0] if rng.random() < 0.4 else extent[1]
+    turn = 0.0 if rng.random() < 0.3 else float(rng.uniform(0, 180))
+    where = (tuple(middle.tolist()), tuple(extent.tolist()), turn)
+    if rng.random() < 0.5:
+        cv2.ellipse(layer, where, 255, -1, cv2.LINE_AA)
     else:
-        end = tuple(int(a + v) for a, v in zip(at, rng.uniform(0.05, 0.3, 2) * side, strict=True))
-        cv2.rectangle(layer, at, end, 255, -1)
+        cv2.fillPoly(layer, [np.rint(cv2.boxPoints(where)).astype(np.int32)], 255, cv2.LINE_AA)
+    return _laid(picture, layer, rng, record)
+
+
+def _laid(picture: Picture, layer: NDArray[np.uint8], rng: Generator, record: Record) -> Picture:
+    """The picture under a layer of one colour."""
     colour = rng.uniform(0, 255, 3) if rng.random() < 0.5 else np.full(3, rng.choice([8.0, 250.0]))
     alpha = layer[..., None].astype(np.float32) / 255
     record.hole_mask |= layer > 255 * COVERED
     return np.rint(picture + alpha * (colour.astype(np.float32) - picture)).astype(np.uint8)
 
 
-def _spoil(picture: Picture, share: float, rng: Generator, record: Record) -> tuple[Picture, str]:
-    """Something missing: holes, scratches or writing, and which."""
-    kind = rng.random()
-    if kind < 0.4:
-        return holes(picture, rng, share, record), "holes"
-    if kind < 0.75:
-        return scratches(picture, rng, int(rng.integers(2, 13)), record, COVERED), "scratches"
-    return _write(picture, rng, record), "writing"
+def _spoil(
+    picture: Picture, share: float, rng: Generator, record: Record, sort: str = ""
+) -> tuple[Picture, str]:
+    """Something missing, and of which of SORTS it is; `sort` asks for one."""
+    sort = sort or str(rng.choice(list(SORTS), p=[*SORTS.values()]))
+    if sort == "holes":
+        return holes(picture, rng, share, record), sort
+    if sort == "scratches":
+        return scratches(picture, rng, int(rng.integers(2, 13)), record, COVERED), sort
+    return (_write if sort == "writing" else _stick)(picture, rng, record), sort
 
 
 def _visible(whole: Picture, picture: Picture, record: Record) -> float:
@@ -255,6 +276,7 @@ def damage(
     unseen: bool = False,
     least: float = 1.0,
     worse: float = 0.0,
+    sort: str = "",
 ) -> Sample:
     """Damage a face.
 
@@ -266,6 +288,7 @@ def damage(
         least: px of `clean` that carry one real pixel, where it was enlarged; it then always counts
             as damaged in resolution.
         worse: chance that a strength is drawn from BEYOND its range.
+        sort: of SORTS, what is missing if anything is; "" draws it.
     """
     side = clean.shape[0]
     zoom = side / 256
@@ -301,7 +324,7 @@ def damage(
     cover, visible = None, 0.0
     if has["missing"] and not late:
         whole = picture
-        picture, sample.spoilt = _spoil(picture, drawn["missing"], rng, record)
+        picture, sample.spoilt = _spoil(picture, drawn["missing"], rng, record, sort)
         cover, visible = record.hole_mask.astype(np.float32), _visible(whole, picture, record)
 
     camera = _Camera(picture, cover)
@@ -393,7 +416,7 @@ def damage(
         sample.present["jpeg"] = np.nan
     picture = camera.picture
     if has["missing"] and late:
-        picture, sample.spoilt = _spoil(picture, drawn["missing"], rng, record)
+        picture, sample.spoilt = _spoil(picture, drawn["missing"], rng, record, sort)
         sample.mask, visible = record.hole_mask, _visible(camera.picture, picture, record)
     elif has["missing"]:
         sample.mask = camera.cover > COVERED
