@@ -1,7 +1,8 @@
 """Steps: what plans of strategy.py say, done to crops.
 
 Holes are filled first, for whatever comes next would smear them; then the dots of a print are taken
-out and damage that can be measured is taken back; then models rebuild what is left, and colour it.
+out, strong noise is taken down and damage that can be measured is taken back; then models rebuild
+what is left, and colour it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..models import zoo
-from . import deblur, mosaic, screen, strategy, symmetry
+from . import deblur, denoise, mosaic, screen, strategy, symmetry
 from .degradation_estimate import Degradation
 from .faces import Faces
 from .fill import fill
@@ -63,6 +64,9 @@ def undoing(
 
 def _undone(plan: Plan, degradation: Degradation, crop: Tensor, native: float | None) -> Plan:
     """The plan with what can be taken back of the damage before a restorer guesses."""
+    noise = denoise.told(degradation)
+    if noise and strategy.BUILT_IN_MODEL in (plan.denoiser, plan.model):
+        plan = replace(plan, noise=noise, reason=f"{plan.reason}; noise taken down first")
     if degradation.finding("pixelation").present:
         block = degradation.finding("pixelation").strength
         return replace(
@@ -93,6 +97,8 @@ def follow(
     """Crops (N, 3, S, S), their holes filled, after the other steps of their plans."""
     result = whole.clone()
     for index, plan in enumerate(plans):
+        if plan.noise:
+            result[index] = denoise.denoise(result[index], plan.noise)
         if plan.trail:
             result[index] = deblur.deblur(result[index], plan.trail)
         if plan.mosaic:

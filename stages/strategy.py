@@ -15,6 +15,7 @@ from ..models import zoo
 if TYPE_CHECKING:
     from .deblur import Trail
     from .degradation_estimate import Degradation, Finding
+    from .denoise import Noise
     from .screen import Screen
 
 #: Who rebuilds a face: nobody, the built-in restorer, or the best one on disk.
@@ -187,10 +188,10 @@ class Plan:
     model: a restorer of the zoo, "" for none. fidelity, strength: as `restore` takes them.
     inpainter, denoiser: models that work before it, "" for none. colorizer: one that works after.
     fill: whether missing parts are filled from what is around them, for want of an inpainter.
-    screen: dots of a print that are taken out first. trail: straight motion that is taken back
-    first. lens: blur that is taken back beside what the restorer does; twice: whether it then looks
-    at that as well. mosaic: side of the blocks whose steps are smoothed first, px of the crop, 0
-    for none. reason: what a person reads.
+    screen: dots of a print that are taken out first. noise: what is taken down first. trail:
+    straight motion that is taken back first. lens: blur that is taken back beside what the restorer
+    does; twice: whether it then looks at that as well. mosaic: side of the blocks whose steps are
+    smoothed first, px of the crop, 0 for none. reason: what a person reads.
     """
 
     model: str
@@ -202,6 +203,7 @@ class Plan:
     colorizer: str = ""
     fill: bool = False
     screen: Screen | None = None
+    noise: Noise | None = None
     trail: Trail | None = None
     lens: Trail | None = None
     twice: bool = False

@@ -292,7 +292,8 @@ def test_lens_blur_is_divided_out_where_it_is_the_worst(look, monkeypatch):
     for other in ({"resolution": 8.0, "blur": 2.0}, {"blur": 2.0, "noise": 20.0}):
         look(degradation(0.5, **other), stock=Stock())
         result = restore(crops, host=ManyModels(kintsugi_restorer=0.0))
-        assert result.plans[0].lens is None and torch.allclose(result.crops, crops, atol=1e-5)
+        assert result.plans[0].lens is None
+        assert result.plans[0].noise or torch.allclose(result.crops, crops, atol=1e-5)
 
 
 @pytest.mark.parametrize(
