@@ -88,7 +88,7 @@ THRESHOLDS = {
     "resolution": 0.67,
     "pixelation": 0.51,
     "noise": 0.7,
-    "jpeg": 0.63,
+    "jpeg": 0.75,
     "missing": 0.7,
     "fading": 0.97,
     "cast": 0.9,

@@ -1,7 +1,8 @@
 """Holes: what of a crop's missing parts is a matter of the face.
 
 A scratch through a face goes on beyond it and is filled as a whole. What lies beside the face alone
-is none of ours: the stars of a flag and a white collar look like holes as well.
+is none of ours: the stars of a flag and a white collar look like holes as well. Nor is what lies in
+both eyes alike and nowhere else: the whites of drawn eyes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,25 @@ MISSING = 0.5
 #: Where the face lies in a crop: middle and half axes of an ellipse, in shares of the side.
 _FACE = ((0.5, 0.53), (0.3, 0.36))
 
+#: Where the eyes lie, and how far they reach, in the same way; drawn ones are larger.
+_EYES, _EYE = ((0.377, 0.48), (0.623, 0.48)), (0.13, 0.13)
+
+#: Greatest ratio of the areas of what is found in either eye if it is the eyes.
+_ALIKE = 3.0
+
 #: Cells along a side on which holes are told apart.
 _CELLS = 64
 
 
 def face(side: int) -> Tensor:
     """(1, 1, side, side), 1 where the face lies in a crop."""
+    return _ellipse(side, *_FACE)
+
+
+def _ellipse(side: int, middle: tuple[float, float], axes: tuple[float, float]) -> Tensor:
+    """(1, 1, side, side), 1 in an ellipse of that middle and half axes, in shares of the side."""
     at = (torch.arange(side) + 0.5) / side
-    (x, y), (wide, high) = _FACE
+    (x, y), (wide, high) = middle, axes
     return (((at - x) / wide) ** 2 + ((at[:, None] - y) / high) ** 2 < 1).float()[None, None]
 
 
@@ -52,4 +64,18 @@ def on_face(missing: Tensor) -> Tensor:
         return holes[0, 0]
     names = named(holes)
     inside = (names * face(holes.shape[-1]).to(holes)).unique()
-    return torch.isin(names, inside[inside > 0]).float()[0, 0]
+    inside = inside[(inside > 0) & ~torch.isin(inside, _eyes(names))]
+    return torch.isin(names, inside).float()[0, 0]
+
+
+def _eyes(names: Tensor) -> Tensor:
+    """The names of holes that are eyes."""
+    left, right = (_within(names, _ellipse(names.shape[-1], eye, _EYE).to(names)) for eye in _EYES)
+    less, more = sorted(float(torch.isin(names, eye).sum()) for eye in (left, right))
+    return torch.cat([left, right]) if more < _ALIKE * less else left[:0]
+
+
+def _within(names: Tensor, region: Tensor) -> Tensor:
+    """The names of holes that lie wholly in a region."""
+    inside, outside = (names * region).unique(), (names * (1 - region)).unique()
+    return inside[(inside > 0) & ~torch.isin(inside, outside)]

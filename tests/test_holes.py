@@ -28,3 +28,14 @@ def test_every_hole_has_a_number_of_its_own():
     names = holes.named(missing[None, None])
     assert len(names.unique()) == 3 and torch.equal((names > 0).float()[0, 0], missing)
     assert len(names[..., 10:24, 10:24].unique()) == 1
+
+
+def test_the_whites_of_both_eyes_are_no_holes():
+    left, right, chin = (110, 80, 130, 110), (112, 148, 130, 176), (200, 120, 215, 140)
+    assert not holes.on_face(marked(left, right)).any()
+    one = holes.on_face(marked(left))
+    assert torch.equal(one, (marked(left) > 0.5).float()), "a hole over one eye is one"
+    both = holes.on_face(marked(left, right, chin))
+    assert torch.equal(both, (marked(chin) > 0.5).float())
+    bar = (115, 70, 125, 190)
+    assert torch.equal(holes.on_face(marked(bar)), (marked(bar) > 0.5).float())
