@@ -91,7 +91,7 @@ def _face(face: Face, plan: Plan, found: Degradation | None, seed: int) -> dict:
             "angle": round(plan.trail.angle, 2),
         },
         "lens_blur": plan.lens and round(plan.lens.sigma, 2),
-        "mosaic": round(plan.mosaic, 2) or None,
+        "mosaic": round(plan.mosaic.block, 2) if plan.mosaic else None,
         "fidelity": round(plan.fidelity, 4),
         "strength": round(plan.strength, 4),
         "seed": seed,

@@ -68,10 +68,9 @@ def _undone(plan: Plan, degradation: Degradation, crop: Tensor, native: float | 
     if noise and strategy.BUILT_IN_MODEL in (plan.denoiser, plan.model):
         plan = replace(plan, noise=noise, reason=f"{plan.reason}; noise taken down first")
     if degradation.finding("pixelation").present:
-        block = degradation.finding("pixelation").strength
-        return replace(
-            plan, mosaic=block, reason=f"{plan.reason}; the mosaic's steps smoothed first"
-        )
+        found = mosaic.Mosaic(degradation.finding("pixelation").strength, native)
+        reason = f"{plan.reason}; the mosaic's steps smoothed first"
+        return replace(plan, mosaic=found, reason=reason)
     trail = deblur.trail(crop, degradation, native)
     if trail is not None:
         reason = f"{plan.reason}; the motion could be measured and was taken back first"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .deblur import Trail
     from .degradation_estimate import Degradation, Finding
     from .denoise import Noise
+    from .mosaic import Mosaic
     from .screen import Screen
 
 #: Who rebuilds a face: nobody, the built-in restorer, or the best one on disk.
@@ -190,8 +191,8 @@ class Plan:
     fill: whether missing parts are filled from what is around them, for want of an inpainter.
     screen: dots of a print that are taken out first. noise: what is taken down first. trail:
     straight motion that is taken back first. lens: blur that is taken back beside what the restorer
-    does; twice: whether it then looks at that as well. mosaic: side of the blocks whose steps are
-    smoothed first, px of the crop, 0 for none. reason: what a person reads.
+    does; twice: whether it then looks at that as well. mosaic: blocks whose steps are smoothed
+    first. reason: what a person reads.
     """
 
     model: str
@@ -207,7 +208,7 @@ class Plan:
     trail: Trail | None = None
     lens: Trail | None = None
     twice: bool = False
-    mosaic: float = 0.0
+    mosaic: Mosaic | None = None
 
     @property
     def works(self) -> bool:

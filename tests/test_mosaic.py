@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from faces_for_tests import smooth_picture
 
 from kintsugi.stages import mosaic
+from kintsugi.stages.detail import scale
+from kintsugi.stages.mosaic import Mosaic
 
 
 def picture(size: int) -> torch.Tensor:
@@ -33,7 +35,7 @@ def error(one: torch.Tensor, other: torch.Tensor) -> float:
 @pytest.mark.parametrize(("size", "side"), ((64, 4), (100, 6), (257, 8), (512, 16), (512, 40)))
 def test_what_is_smoothed_is_nearer_to_what_was_there(size, side):
     clean = picture(size)
-    found = mosaic.smooth(blocks(clean, side), side)
+    found = mosaic.smooth(blocks(clean, side), Mosaic(side))
     assert found.shape == clean.shape
     assert error(found, clean) < 0.6 * error(blocks(clean, side), clean)
 
@@ -42,13 +44,22 @@ def test_what_is_smoothed_is_nearer_to_what_was_there(size, side):
 def test_a_picture_without_a_mosaic_is_left_alone(block):
     generator = torch.Generator().manual_seed(0)
     flat, noisy = torch.full((3, 64, 64), 0.4), torch.rand(3, 64, 64, generator=generator)
-    assert torch.allclose(mosaic.smooth(flat, block), flat)
+    assert torch.allclose(mosaic.smooth(flat, Mosaic(block)), flat)
     if block == 7.3:
-        assert torch.equal(mosaic.smooth(noisy, block), noisy)
+        assert torch.equal(mosaic.smooth(noisy, Mosaic(block)), noisy)
 
 
 def test_large_blocks_cost_no_more_than_small_ones():
     crop = picture(512)
     start = time.process_time()
-    mosaic.smooth(crop, 400.0)
+    mosaic.smooth(crop, Mosaic(400.0))
     assert time.process_time() - start < 2, "ten seconds, were every pixel of a block looked at"
+
+
+def test_a_mosaic_of_an_enlarged_face_is_smoothed_at_the_size_it_was_laid():
+    clean = picture(512)
+    small = blocks(scale(clean[None], 140)[0].clamp(0, 1), 5)
+    crop = scale(small[None], 512)[0].clamp(0, 1)
+    block = 5 * 512 / 140
+    told, untold = (mosaic.smooth(crop, Mosaic(block, native)) for native in (139.5, None))
+    assert error(told, clean) < 0.6 * error(crop, clean) < error(untold, clean)
