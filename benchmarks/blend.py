@@ -243,20 +243,19 @@ def timing(host: Host) -> list[str]:
     changed = restore(crops, model="kintsugi-restorer", host=host).crops
     cut = [peers.align(page, face.points.numpy()) for face in faces]
     pasted, matrices = ([part[i] for part in cut] for i in (0, 1))
-    base = seconds(lambda: peers.paste(page, pasted, matrices), runs=3)
-    lines = [f"| peers, 8 bit | {base:.2f} | 1.0 |"]
     alpha = torch.cat([picture, torch.ones_like(picture[..., :1])], -1)
     half = picture.half()
     ways = {
+        "peers, 8 bit": lambda: peers.paste(page, pasted, matrices),
         "Kintsugi, float32": lambda: blend(picture, changed, aligned),
         "the same, float16": lambda: blend(half, changed, aligned),
         "the same, with alpha": lambda: blend(alpha, changed, aligned),
         "the same, gradient": lambda: blend(picture, changed, aligned, join="gradient"),
         "crops that nothing changed": lambda: blend(picture, crops, aligned),
     }
-    for name, way in ways.items():
-        taken = seconds(way)
-        lines.append(f"| {name} | {taken:.2f} | {base / taken:.1f} |")
+    taken = seconds(ways)
+    base = taken["peers, 8 bit"]
+    lines = [f"| {name} | {each:.2f} | {base / each:.1f} |" for name, each in taken.items()]
     return [f"{len(faces)} faces, {torch.get_num_threads()} threads.", "", *TIME_HEAD, *lines]
 
 

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -46,6 +47,7 @@ PEERS = "peers, 8 bit, parser's mask"
 ROUNDS = 5
 
 Work = Callable[[], object]
+Key = TypeVar("Key")
 
 RESULT = Path(__file__).parent / "results" / "pipeline.md"
 
@@ -106,20 +108,16 @@ def theirs(picture: np.ndarray, points: list[np.ndarray]) -> dict[str, dict[str,
     }
 
 
-def seconds(rows: dict[str, dict[str, Work]]) -> dict[str, dict[str, float]]:
+def seconds(works: dict[Key, Work]) -> dict[Key, float]:
     """Median time of each work over ROUNDS after one that does not count. In each round all take
     their turn, so that a busy minute of the machine is everybody's."""
-    times = {name: {stage: [] for stage in stages} for name, stages in rows.items()}
+    times: dict[Key, list[float]] = {key: [] for key in works}
     for _ in range(ROUNDS + 1):
-        for name, stages in rows.items():
-            for stage, work in stages.items():
-                started = time.perf_counter()
-                work()
-                times[name][stage].append(time.perf_counter() - started)
-    return {
-        name: {stage: statistics.median(each[1:]) for stage, each in stages.items()}
-        for name, stages in times.items()
-    }
+        for key, work in works.items():
+            started = time.perf_counter()
+            work()
+            times[key].append(time.perf_counter() - started)
+    return {key: statistics.median(each[1:]) for key, each in times.items()}
 
 
 def main() -> None:
@@ -132,7 +130,9 @@ def main() -> None:
     rows["Kintsugi, float32"] = ours(picture)
     rows["Kintsugi, float32 with alpha"] = ours(alpha)
     rows["Kintsugi, float16"] = ours(picture.half())
-    rows = seconds(rows)
+    works = {(name, stage): work for name, row in rows.items() for stage, work in row.items()}
+    taken = seconds(works)
+    rows = {name: {stage: taken[name, stage] for stage in row} for name, row in rows.items()}
     total = sum(rows[PEERS].values())
     paste = total - rows[PEERS]["detect"]
     lines = [
