@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .degradation_estimate import Degradation
 
-#: Least deviation of noise, of 255, that is taken down here.
+#: Least deviation of noise, and of what of it lies in brightness, of 255, that is taken down here.
 _LEAST = 5.0
 
 #: Reach of the filter in grains, of brightness and of colours, and largest reach, px.
@@ -66,8 +66,9 @@ def denoise(crop: Tensor, noise: Noise) -> Tensor:
     share = min(max((loud - low) / (high - low), 0.0), 1.0)
     colours = colours.lerp(smooth, share)
     left = noise.deviation**2 - _OF_COLOURS * loud**2
-    least = _OF_BRIGHTNESS * noise.deviation**2
-    light = _guided(light, light, noise.grain, 0, max(left, least))
+    left = max(left, _OF_BRIGHTNESS * noise.deviation**2)
+    if left >= (_LEAST / 255) ** 2:
+        light = _guided(light, light, noise.grain, 0, left)
     planes = torch.cat([light, colours], 1)[0]
     return torch.einsum("cd,dhw->chw", matrix.inverse(), planes).clamp_(0, 1)
 

@@ -43,7 +43,7 @@ def test_it_learns_what_adam_learns():
     losses = []
     for _ in range(300):
         loss = (network(inputs) - wanted).square().mean()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         take_step(network, both, loss, 5e-3)
     assert losses[-1] < 0.02 * losses[0]
 
