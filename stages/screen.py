@@ -121,8 +121,9 @@ def _peaks(planes: Tensor) -> list[list[Peak]]:
 def _tools(side: int, device: torch.device) -> tuple:
     """What `_peaks` needs for planes of `side` px: a window, matrices that gather peaks and that
     average around them along both axes, and where in the spectrum screens are looked for."""
-    fade = torch.hann_window(side)
-    down, right = torch.fft.fftfreq(side, 1 / side), torch.arange(side // 2 + 1).float()
+    fade = torch.hann_window(side, device="cpu")
+    down = torch.fft.fftfreq(side, 1 / side, device="cpu")
+    right = torch.fft.rfftfreq(side, 1 / side, device="cpu")
     apart = [(down[:, None] - down).abs(), (right[:, None] - right).abs()]
     # The spectrum goes on from its last row to its first.
     apart[0] = torch.minimum(apart[0], side - apart[0])
@@ -153,7 +154,11 @@ def _lattice(first: Peak, second: Peak) -> bool:
 
 
 def remove(crop: Tensor, screen: Screen) -> Tensor:
-    """(3, S, S) in [0, 1] without its screen."""
+    """(3, S, S) in [0, 1] without its screen.
+
+    Source: Field, "Relations between the statistics of natural images and the response properties
+    of cortical cells", 1987: their power falls by a power of the frequency.
+    """
     size = crop.shape[-1]
     margin = round(_MARGIN * size)
     wide = F.pad(crop[None], (margin,) * 4, mode="reflect")[0]
