@@ -7,7 +7,6 @@ through the built-in restorer alone, and through "auto", which first takes back 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +20,8 @@ from ..stages.host import Host
 from ..stages.restore import restore
 from ..stages.strategy import Plan
 from ..training.blur_kernels import disc_kernel, gaussian_kernel, motion_kernel
-from ..training.data import portraits
-from ..training.teachers import Identity
 from .auto import as_crops, as_pictures, offline
+from .people import asked
 from .restoration import Judge, Pictures
 
 #: Gives the cells of one line of a table.
@@ -67,16 +65,9 @@ turns, with the same noise and coding. "Divided": of the faces.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
-    parser.add_argument("--part", type=int, default=3, help="every n-th photograph")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    held = portraits(options.data, "val")
-    clean = held.pictures[np.flatnonzero(held.real)[:: options.part]]
-    judge = Judge(clean, Identity(options.data))
-    wanted, host = judge.embeddings(clean), offline()
+    people = asked(__doc__)
+    clean, host = people.clean, offline()
+    judge, wanted = people.judge(clean)
     text = HEAD.format(count=len(clean), low=LENGTHS[0], high=LENGTHS[1], quality=QUALITY)
     text += rows(trails, clean, judge, wanted, host)
     text += LENS.format(low=WIDTHS[0], high=WIDTHS[1]) + rows(lens, clean, judge, wanted, host)

@@ -7,20 +7,20 @@ through "auto", which first takes strong noise down (`stages/denoise.py`). The t
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..stages.restore import restore
-from ..training.data import portraits
-from ..training.teachers import Identity
 from .auto import as_crops, as_pictures, offline
+from .people import asked
 from .restoration import Judge, Pictures
+
+#: Adds noise of one sort to a face, of a deviation.
+Change = Callable[[NDArray, float, np.random.Generator], NDArray]
 
 #: Deviations of the noise, of 255.
 DEVIATIONS = (6.0, 12.0, 25.0, 45.0)
@@ -43,16 +43,9 @@ by `python -m kintsugi.benchmarks.noise`.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
-    parser.add_argument("--part", type=int, default=3, help="every n-th photograph")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    held = portraits(options.data, "val")
-    clean = held.pictures[np.flatnonzero(held.real)[:: options.part]]
-    judge = Judge(clean, Identity(options.data))
-    wanted = judge.embeddings(clean)
+    people = asked(__doc__)
+    clean = people.clean
+    judge, wanted = people.judge(clean)
     text = HEAD.format(count=len(clean), quality=QUALITY)
     for name, change in SORTS.items():
         for deviation in DEVIATIONS:
@@ -60,9 +53,6 @@ def main() -> None:
             text += f"| {' | '.join([name, f'{deviation:g}', *cells])} |\n"
             print(text.splitlines()[-1], flush=True)
     (Path(__file__).parent / "results" / "noise.md").write_text(text, encoding="utf-8")
-
-
-Change = Callable[[NDArray, float, np.random.Generator], NDArray]
 
 
 def row(

@@ -7,7 +7,6 @@ through "auto", which first takes the dots out (`stages/screen.py`). The table g
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
@@ -19,9 +18,8 @@ from numpy.typing import NDArray
 from ..stages import screen
 from ..stages.colour import luma
 from ..stages.restore import restore
-from ..training.data import portraits
-from ..training.teachers import Identity
 from .auto import as_crops, as_pictures, offline
+from .people import asked
 from .restoration import Judge, Pictures
 
 #: How far the dots lie apart, px of the 256 px crop, and how much of them shows beside the picture.
@@ -49,17 +47,9 @@ by `python -m kintsugi.benchmarks.printed`.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
-    parser.add_argument("--part", type=int, default=3, help="every n-th photograph")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    held = portraits(options.data, "val")
-    clean = held.pictures[np.flatnonzero(held.real)[:: options.part]]
-    clean = as_pictures(in_grey(as_crops(clean)))
-    judge = Judge(clean, Identity(options.data))
-    wanted = judge.embeddings(clean)
+    people = asked(__doc__)
+    clean = as_pictures(in_grey(as_crops(people.clean)))
+    judge, wanted = people.judge(clean)
     blurs = ", ".join(f"{share:g}" for share in BLURS)
     text = HEAD.format(count=len(clean), noise=NOISE, blurs=blurs)
     for depth in DEPTHS:
@@ -67,7 +57,7 @@ def main() -> None:
             cells = row(clean, period, depth, judge, wanted)
             text += f"| {' | '.join([f'{period:g}', f'{depth:.0%}', *cells])} |\n"
             print(text.splitlines()[-1], flush=True)
-    every = as_crops(held.pictures)
+    every = as_crops(people.every)
     found = sum(one is not None for one in screen.find(every.permute(0, 3, 1, 2)))
     text += f"\nOf the {len(every)} clean validation crops dots are found in {found}.\n"
     (Path(__file__).parent / "results" / "printed.md").write_text(text, encoding="utf-8")
