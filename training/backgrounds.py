@@ -40,7 +40,7 @@ def behind(face: Picture, other: Picture, things: list[Picture], rng: Generator)
     if sort == 0:
         scene = other[:, ::-1] if rng.random() < 0.5 else other
     elif sort == 1:
-        scene = part(things[rng.integers(len(things))], side, rng)
+        scene = square(things[rng.integers(len(things))], side, rng)
     else:
         scene = flag(other, rng)
     if abs(face - (face @ LUMA)[..., None]).mean() < COLOURLESS:
@@ -53,7 +53,7 @@ def behind(face: Picture, other: Picture, things: list[Picture], rng: Generator)
     return np.rint(face + share * (scene.astype(np.float32) - face)).astype(np.uint8)
 
 
-def part(whole: Picture, side: int, rng: Generator) -> Picture:
+def square(whole: Picture, side: int, rng: Generator) -> Picture:
     """A square part of a picture, `side` px large."""
     size = int(rng.uniform(0.3, 1.0) * min(whole.shape[:2]))
     y, x = (int(rng.integers(0, edge - size + 1)) for edge in whole.shape[:2])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kintsugi.models.degradation import to_network
 from kintsugi.stages.degradation_estimate import KINDS
-from kintsugi.training.backgrounds import behind
+from kintsugi.training.backgrounds import behind, square
 from kintsugi.training.data import Portraits, portraits, rows
 from kintsugi.training.mixture import COVERED, Sample, choose, damage
 
@@ -114,10 +114,7 @@ def not_a_face(pictures: list[Picture], face: Picture, rng: Generator) -> Pictur
     """Something else, as large as `face`: a thing, a plane, noise, part of a face, a turned one."""
     side, kind = face.shape[0], rng.random()
     if kind < 0.5:
-        whole = pictures[rng.integers(len(pictures))]
-        size = int(rng.uniform(0.3, 1.0) * min(whole.shape[:2]))
-        y, x = (int(rng.integers(0, edge - size + 1)) for edge in whole.shape[:2])
-        part = whole[y : y + size, x : x + size]
+        part = square(pictures[rng.integers(len(pictures))], side, rng)
     elif kind < 0.62:
         ends = rng.uniform(0, 255, (2, 1, 3)) if rng.random() < 0.4 else rng.uniform(0, 255, (1, 3))
         part = np.broadcast_to(ends, (2, 2, 3)).astype(np.uint8)
