@@ -13,6 +13,7 @@ import torch
 from kornia.filters import guided_blur
 from torch import Tensor
 
+from ..models.damage_signs import YCC
 from .degradation_estimate import Degradation
 
 #: Least deviation of noise, and of what of it lies in brightness, of 255, that is taken down here.
@@ -35,9 +36,6 @@ _OF_COLOURS, _OF_BRIGHTNESS = 1.41, 0.3
 #: Median deviation of a Gaussian in shares of its deviation.
 _MEDIAN = 0.6745
 
-#: Rec. 601: brightness and the two opponent colours.
-_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
-
 
 @dataclass(frozen=True)
 class Noise:
@@ -57,7 +55,7 @@ def told(degradation: Degradation) -> Noise | None:
 
 def denoise(crop: Tensor, noise: Noise) -> Tensor:
     """(3, S, S) in [0, 1] with most of its noise taken down."""
-    matrix = torch.tensor(_YCC, device=crop.device)
+    matrix = torch.tensor(YCC, device=crop.device)
     planes = torch.einsum("dc,chw->dhw", matrix, crop)[:, None]
     light, colours = planes[:1], planes[1:].transpose(0, 1)
     smooth = _guided(light, colours, noise.grain, 1, _EDGE)

@@ -242,7 +242,8 @@ def stock(library: zoo.Library | None = None, commercial_only: bool = False) -> 
 def figure(degradation: Degradation, what: str, size: int) -> float:
     """The figure that a Bound on `what` looks at, of a crop of `size` px.
 
-    "damage" is the severity of all that is present and not WANTED: 0 fine, 1 nothing is left.
+    "damage" is the severity of all that is present and not WANTED, print dots among it: 0 fine, 1
+    nothing is left. "dots" is how far those lie apart in a crop of SIDE px, 0 without.
     """
     if what == "face":
         return degradation.face
