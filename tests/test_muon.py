@@ -1,12 +1,13 @@
-"""The optimiser that kintsugi-degradation is trained with."""
+"""The optimiser that the built-in networks are trained with."""
 
 import pytest
 import torch
 from torch import nn
 
 from kintsugi.models.degradation import Degradation
-from kintsugi.training.degradation import optimisers, take_step
-from kintsugi.training.muon import Muon, orthogonal
+from kintsugi.models.restorer import Restorer
+from kintsugi.training import degradation, restorer
+from kintsugi.training.muon import Muon, optimisers, orthogonal, take_step
 
 
 @pytest.mark.parametrize("shape", [(8, 40), (40, 8)])
@@ -39,7 +40,7 @@ def test_it_learns_what_adam_learns():
     inputs = torch.randn(256, 12) * torch.logspace(0, -1, 12)
     wanted = inputs @ torch.randn(12, 5)
     network = nn.Sequential(nn.Linear(12, 24), nn.SiLU(), nn.Linear(24, 24), nn.Linear(24, 5))
-    both = optimisers(network.named_parameters(), 0.0, ("0", "3"))
+    both = optimisers(network.named_parameters(), ("0", "3"), 0.0)
     losses = []
     for _ in range(300):
         loss = (network(inputs) - wanted).square().mean()
@@ -48,14 +49,29 @@ def test_it_learns_what_adam_learns():
     assert losses[-1] < 0.02 * losses[0]
 
 
-def test_weights_at_either_end_of_the_network_are_left_to_adam():
-    network = Degradation()
-    adam, muon = optimisers(network.named_parameters(), 0.02)
+@pytest.mark.parametrize(
+    ("network", "outer", "hidden", "ends"),
+    [
+        (
+            Degradation,
+            degradation.OUTER,
+            {"picture.near.conv.weight", "first.weight"},
+            {"picture.stem.weight", "picture.missing.weight", "condense.weight", "out.weight"},
+        ),
+        (
+            Restorer,
+            restorer.OUTER,
+            {"encoder.2.0.first.weight", "down.0.weight", "up.1.weight"},
+            {"stem.weight", "out.weight", "gate.weight", "condition.0.weight"},
+        ),
+    ],
+)
+def test_weights_at_either_end_of_the_network_are_left_to_adam(network, outer, hidden, ends):
+    network = network()
+    adam, muon = optimisers(network.named_parameters(), outer, 0.02)
     names = {value: name for name, value in network.named_parameters()}
     turned = {names[value] for group in muon.param_groups for value in group["params"]}
     others = {names[value] for group in adam.param_groups for value in group["params"]}
     assert turned | others == set(names.values()) and not turned & others
-    assert {"picture.near.conv.weight", "first.weight"} <= turned
-    assert {"picture.stem.weight", "picture.missing.weight", "condense.weight", "out.weight"} <= (
-        others
-    )
+    assert hidden <= turned
+    assert ends <= others

@@ -11,18 +11,18 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.random import Generator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from kintsugi.models.degradation import Degradation
 from kintsugi.training.degradation_samples import Samples
-from kintsugi.training.muon import Muon
+from kintsugi.training.muon import optimisers, take_step
 from kintsugi.training.session import begin
 
 BATCH = 16
@@ -89,30 +89,6 @@ def hide(signs: Tensor, network: Degradation, share: float = HIDDEN) -> Tensor:
     return torch.where(torch.rand(signs.shape) < share, network.mean, signs)
 
 
-def optimisers(
-    named: Iterable[tuple[str, nn.Parameter]], decay: float, outer: tuple[str, ...] = OUTER
-) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of hidden layers, AdamW for all other weights."""
-    named = list(named)
-    hidden = {name for name, value in named if value.ndim > 1 and not name.startswith(outer)}
-    muon = Muon((value for name, value in named if name in hidden), weight_decay=decay)
-    others = [value for name, value in named if name not in hidden]
-    return [torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=decay), muon]
-
-
-def take_step(
-    network: nn.Module, both: list[torch.optim.Optimizer], loss: Tensor, speed: float
-) -> None:
-    """One step of all optimisers down the gradient of `loss`, at the learning rate `speed`."""
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    for optimiser in both:
-        for group in optimiser.param_groups:
-            group["lr"] = speed
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-
 def rate(share: float, peak: float) -> float:
     """Learning rate after `share` of the time: a short rise, then a cosine to nothing."""
     return peak * min(share / 0.01, 0.5 * (1 + math.cos(math.pi * min(share, 1))) + 1e-3)
@@ -154,7 +130,7 @@ def main() -> None:
     chances = np.where(missing, MISSING / missing.sum(), (1 - MISSING) / (~missing).sum())
     network = Degradation().to(memory_format=torch.channels_last)
     average = Degradation().eval().requires_grad_(False)
-    both = optimisers(network.named_parameters(), 0.02)
+    both = optimisers(network.named_parameters(), OUTER, 0.02)
     step, spent = 0, 0.0
     checkpoint = options.out / "last.pt"
     if checkpoint.exists():

@@ -15,16 +15,9 @@ import torch
 from torch import Tensor
 
 from kintsugi.models.degradation import Degradation
-from kintsugi.training.degradation import (
-    WEIGHTS,
-    figure_losses,
-    hide,
-    near,
-    optimisers,
-    rate,
-    take_step,
-)
+from kintsugi.training.degradation import WEIGHTS, figure_losses, hide, near, rate
 from kintsugi.training.degradation_samples import Samples
+from kintsugi.training.muon import optimisers, take_step
 from kintsugi.training.session import begin
 
 #: Samples of a step, and of a pass of the U-Net.
@@ -77,7 +70,7 @@ def main() -> None:
     named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
     learned = [value for _, value in named]
     average = [value.detach().clone() for value in learned]
-    both = optimisers(named, 0.05, ("out",))
+    both = optimisers(named, ("out",), 0.05)
     rng = np.random.default_rng(options.seed)
     begun, total, step, sums = time.monotonic(), options.minutes * 60, 0, torch.zeros(6)
     while (now := time.monotonic() - begun) < total:

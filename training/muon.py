@@ -65,3 +65,40 @@ class Muon(torch.optim.Optimizer):
                 turned = orthogonal(ahead) * (_STEP * max(ahead.shape) ** 0.5)
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(turned.reshape(weight.shape), alpha=-group["lr"])
+
+
+def optimisers(
+    named: Iterable[tuple[str, nn.Parameter]], outer: tuple[str, ...], decay: float
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of hidden layers, AdamW for the other weights.
+
+    Args:
+        named: names and parameters. outer: how the names begin of what reads the input, writes the
+            output or is no weight between layers. decay: decoupled decay of all weights.
+    """
+    named = list(named)
+    hidden = {name for name, value in named if value.ndim > 1 and not name.startswith(outer)}
+    muon = Muon((value for name, value in named if name in hidden), weight_decay=decay)
+    others = [value for name, value in named if name not in hidden]
+    return [torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=decay), muon]
+
+
+def take_step(
+    network: nn.Module,
+    both: list[torch.optim.Optimizer],
+    loss: Tensor,
+    speed: float,
+    largest: float = 1.0,
+) -> None:
+    """One step of all optimisers down the gradient of `loss`, at the learning rate `speed`.
+
+    Gradients longer than `largest` over all weights are shortened to it.
+    """
+    for optimiser in both:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), largest)
+    for optimiser in both:
+        for group in optimiser.param_groups:
+            group["lr"] = speed
+        optimiser.step()

@@ -25,6 +25,7 @@ from kintsugi.models.restorer import Restorer
 from kintsugi.training.data import Portraits, portraits
 from kintsugi.training.degradations import degrade
 from kintsugi.training.losses import charbonnier, edges, likeness, texture
+from kintsugi.training.muon import optimisers, take_step
 from kintsugi.training.session import begin
 from kintsugi.training.teachers import Identity
 
@@ -42,6 +43,9 @@ REAL = 3.0
 #: Weights: edges beside pixels; texture and features (times 1 - fidelity) and identity beside the
 #: share of the damage that is left.
 EDGES, TEXTURE, FEATURES, IDENTITY = 0.5, 0.1, 0.1, 0.15
+
+#: Parts that read what comes in or write what goes out, whose weights are not for Muon.
+OUTER = ("stem", "loudness", "mood", "condition", "out", "gate")
 
 #: Damage, in the units of the pixel loss, below which a picture counts as good already.
 GOOD = 0.02
@@ -186,13 +190,14 @@ def main() -> None:
             torch.nn.init.zeros_(last.weight)
             torch.nn.init.zeros_(last.bias)
     judge = Identity(options.data).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
+    both = optimisers(network.named_parameters(), OUTER, 1e-2)
     step, spent = 0, options.spent * 60
     checkpoint = options.out / "last.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
+        for optimiser, state in zip(both, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         step, spent = saved["step"], saved["spent"]
     elif options.start:
         network.load_state_dict(torch.load(options.start, weights_only=True)["average"])
@@ -215,8 +220,6 @@ def main() -> None:
     batches = iter(DataLoader(pairs, 4, num_workers=1, prefetch_factor=6))
     sums = torch.zeros(6)
     while (now := spent + time.monotonic() - begun) < total:
-        for group in optimiser.param_groups:
-            group["lr"] = rate(now / total, options.rate)
         phase = next(phase for phase in PHASES if now < phase.until * total)
         whole = step % WHOLE == 0 and phase is PHASES[-1]
         damaged, clean = draw(batches, phase, whole)
@@ -243,10 +246,7 @@ def main() -> None:
             distance, features = likeness(judge(output[:few], keep=3), wanted)
             loss = loss + (options.identity * distance + FEATURES * freedom[:few] * features).mean()
             parts += [WHOLE * distance, WHOLE * features]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
-        optimiser.step()
+        take_step(network, both, loss, rate(now / total, options.rate), 0.5)
         step += 1
         decay = min(0.997, (step + 1) / (step + 10))
         for mean, value in zip(average.parameters(), network.parameters(), strict=True):
@@ -260,7 +260,8 @@ def main() -> None:
         if now - saved_at > 180:
             saved_at = now
             state = {"network": network.state_dict(), "average": average.state_dict()}
-            state |= {"optimiser": optimiser.state_dict(), "step": step, "spent": now}
+            state |= {"optimisers": [each.state_dict() for each in both]}
+            state |= {"step": step, "spent": now}
             torch.save(state, checkpoint)
         if now - judged_at > 600:
             judged_at = now
