@@ -62,20 +62,22 @@ def on_face(missing: Tensor) -> Tensor:
     holes = (missing > MISSING).float()[None, None]
     if not bool(holes.any()):
         return holes[0, 0]
-    names = named(holes)
-    inside = (names * face(holes.shape[-1]).to(holes)).unique()
-    inside = inside[(inside > 0) & ~torch.isin(inside, _eyes(names))]
-    return torch.isin(names, inside).float()[0, 0]
+    names = named(holes)[0, 0].long()
+    areas = names.flatten().bincount()
+    inside = _areas(names, face(holes.shape[-1]), areas) > 0
+    inside &= ~_eyes(names, areas)
+    return inside.float()[names]
 
 
-def _eyes(names: Tensor) -> Tensor:
-    """The names of holes that are eyes."""
-    left, right = (_within(names, _ellipse(names.shape[-1], eye, _EYE).to(names)) for eye in _EYES)
-    less, more = sorted(float(torch.isin(names, eye).sum()) for eye in (left, right))
-    return torch.cat([left, right]) if more < _ALIKE * less else left[:0]
+def _eyes(names: Tensor, areas: Tensor) -> Tensor:
+    """Which of the holes (named,) are eyes, by the areas of all of them."""
+    eyes = [_ellipse(names.shape[-1], eye, _EYE) for eye in _EYES]
+    left, right = (_areas(names, eye, areas) == areas for eye in eyes)  # those wholly in an eye
+    less, more = sorted((int(areas[left].sum()), int(areas[right].sum())))
+    return left | right if more < _ALIKE * less else torch.zeros_like(left)
 
 
-def _within(names: Tensor, region: Tensor) -> Tensor:
-    """The names of holes that lie wholly in a region."""
-    inside, outside = (names * region).unique(), (names * (1 - region)).unique()
-    return inside[(inside > 0) & ~torch.isin(inside, outside)]
+def _areas(names: Tensor, region: Tensor, areas: Tensor) -> Tensor:
+    """How many pixels of each hole lie in a region (1, 1, S, S) of 0 and 1; 0 of what is none."""
+    names = names * region[0, 0].to(names)
+    return names.flatten().bincount(minlength=len(areas)).index_fill_(0, names.new_zeros(1), 0)
