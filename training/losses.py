@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kintsugi.models.restorer import cosine
+
 #: Softness of the absolute value, as usual for Charbonnier in [-1, 1].
 _SOFT = 1e-3
 
-#: Deviation of a band, in [-1, 1] units, below which it counts as flat: about one 8-bit step.
+#: Side of the windows in which texture is compared, px.
+_WINDOW = 16
+
+#: Deviation of a wave, in [-1, 1] units, below which it counts as flat: about one 8-bit step.
 _FLAT = 0.008
 
 
@@ -24,22 +31,30 @@ def edges(output: Tensor, target: Tensor) -> Tensor:
     return error.diff(dim=2).abs().mean((1, 2, 3)) + error.diff(dim=3).abs().mean((1, 2, 3))
 
 
-def texture(output: Tensor, target: Tensor, octaves: int = 3) -> Tensor:
-    """(N,) mean log ratio of the local deviations of each octave's band.
+@functools.cache
+def _waves() -> tuple[Tensor, Tensor]:
+    """The cosines of a window without its mean, (W * W, W * W - 1), and the weight of each: all
+    octaves count alike."""
+    place = torch.arange(_WINDOW)
+    weights = (place[:, None] ** 2 + place**2).flatten()[1:].float().reciprocal()
+    waves = torch.kron(cosine(_WINDOW), cosine(_WINDOW))[1:].float()
+    return waves.T.contiguous(), (weights / weights.sum())
+
+
+def texture(output: Tensor, target: Tensor) -> Tensor:
+    """(N,) mean log ratio of the local power of each wave, by frequency and direction.
 
     Blind to where a hair lies, not to whether there is any: the mean of all plausible faces has
-    the wrong texture energy, and this is what tells.
+    the wrong texture energy, and this is what tells. Wave by wave, for by octaves a grid over the
+    face would have as much energy as hair and pores.
     """
-    pair = torch.cat([output, target]).mean(1, keepdim=True)
-    total = output.new_zeros(output.shape[0])
-    for _ in range(octaves):
-        low = F.avg_pool2d(pair, 2)
-        band = pair - F.interpolate(low, scale_factor=2, mode="bilinear", align_corners=False)
-        level = (F.avg_pool2d(band.square(), 8, 4) + _FLAT**2).log()
-        one, other = level.chunk(2)
-        total = total + (one - other).abs().mean((1, 2, 3)) / 2
-        pair = low
-    return total / octaves
+    waves, weights = _waves()
+    half = _WINDOW // 2
+    windows = torch.cat([output, target]).mean(1).unfold(1, _WINDOW, half).unfold(2, _WINDOW, half)
+    power = (windows.flatten(3) @ waves).square()  # (2 N, rows, columns, waves)
+    level = (F.avg_pool2d(power.permute(0, 3, 1, 2), 3, 1) + _FLAT**2).log()
+    one, other = level.chunk(2)
+    return torch.einsum("nwrc,w->n", (one - other).abs(), weights) / (2 * level[0, 0].numel())
 
 
 def likeness(output: tuple[Tensor, list[Tensor]], target: tuple[Tensor, list[Tensor]]):
