@@ -25,7 +25,7 @@ def test_a_grid_is_no_texture():
     grid[..., ::4], grid[..., ::4, :] = 1, 1
     grid = (grid - grid.mean()) * clean.std() / grid.std()  # as much energy
     bare = float(texture(torch.zeros_like(clean), clean))
-    assert float(texture(grid, clean)) > 0.8 * bare
+    assert float(texture(grid, clean)) > 0.9 * bare
 
 
 def test_texture_is_judged_picture_by_picture():

@@ -33,12 +33,15 @@ def edges(output: Tensor, target: Tensor) -> Tensor:
 
 @functools.cache
 def _waves() -> tuple[Tensor, Tensor]:
-    """The cosines of a window without its mean, (W * W, W * W - 1), and the weight of each: all
-    octaves count alike."""
+    """The cosines of a window that fades to its rim, (W * W, W * W - 1), its mean left out, and
+    the weight of each: all octaves count alike."""
     place = torch.arange(_WINDOW)
     weights = (place[:, None] ** 2 + place**2).flatten()[1:].float().reciprocal()
-    waves = torch.kron(cosine(_WINDOW), cosine(_WINDOW))[1:].float()
-    return waves.T.contiguous(), (weights / weights.sum())
+    fade = torch.hann_window(_WINDOW, periodic=False)
+    fade = torch.outer(fade, fade).flatten()
+    waves = torch.kron(cosine(_WINDOW), cosine(_WINDOW))[1:].float() * fade
+    waves /= fade.square().mean().sqrt()
+    return waves.T.contiguous(), weights / weights.sum()
 
 
 def texture(output: Tensor, target: Tensor) -> Tensor:
