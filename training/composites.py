@@ -45,6 +45,7 @@ class Photo:
     points: np.ndarray  # (n, 5, 2)
     uncertain: np.ndarray  # (n,) bool
     real: bool = False  # a photograph of real people
+    scores: np.ndarray | None = None  # (n,) of false alarms, how sure the detector was
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -99,16 +100,19 @@ def read_photos(data: Path, folders: tuple[str, ...], split: str) -> list[Photo]
     return photos
 
 
-def read_negatives(data: Path) -> list[Photo]:
-    """The pictures without a face: class A, those marked as hard left for measuring."""
+def read_negatives(data: Path, others: Path | None = None) -> list[Photo]:
+    """The pictures without a face: class A, those marked as hard left for measuring; and the JPEG
+    files of a folder of others."""
     nothing = (np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0, bool))
-    return [
-        Photo(_read(data / row["file"]), *nothing)
+    files = [
+        data / row["file"]
         for row in csv.DictReader((data / "manifest.csv").open())
         if row["split"] == "negatives"
         and row["licence_class"] == "A"
         and "hard negative" not in row["note"]
     ]
+    files += sorted(others.glob("*.jpg")) if others else []
+    return [Photo(_read(file), *nothing) for file in files]
 
 
 def often(photo: Photo) -> float:

@@ -56,7 +56,9 @@ def false_alarms(
                 np.stack([getattr(face, name).numpy() for face in faces])
                 for name in ("box", "points")
             )
-            found.append(Photo(photo.levels, boxes, points, np.zeros(len(faces), bool)))
+            scores = np.array([face.score for face in faces])
+            certain = np.zeros(len(faces), bool)
+            found.append(Photo(photo.levels, boxes, points, certain, scores=scores))
     return found
 
 

@@ -62,21 +62,22 @@ class Crops:
     """Crops of single faces, made one after the other from a seeded generator.
 
     Args:
-        photos: whose faces to cut out.
+        photos: whose faces to cut out; false alarms as often as the square of their score says.
         least: side of the smallest of them, px.
     """
 
     def __init__(self, photos: list[Photo], seed: int, least: float):
         self.rng = np.random.default_rng(seed)
-        self.faces = [
-            (photo, box, points)
-            for photo in photos
-            for box, points, uncertain in zip(
-                photo.boxes, photo.points, photo.uncertain, strict=True
+        self.faces, weights = [], []
+        for photo in photos:
+            scores = np.ones(len(photo.boxes)) if photo.scores is None else photo.scores
+            clear = ~photo.uncertain & (
+                np.sqrt((photo.boxes[:, 2:] - photo.boxes[:, :2]).prod(1)) >= least
             )
-            if not uncertain and np.sqrt((box[2:] - box[:2]).prod()) >= least
-        ]
-        self.shares = np.cumsum([often(photo) for photo, _, _ in self.faces])
+            for index in np.flatnonzero(clear):
+                self.faces.append((photo, photo.boxes[index], photo.points[index]))
+                weights.append(often(photo) * scores[index] ** 2)
+        self.shares = np.cumsum(weights)
 
     def make(self) -> tuple[np.ndarray, np.ndarray]:
         """One crop (LOOK_SIZE, LOOK_SIZE, 3) uint8 and its points (5, 2) in pixels of the crop."""
@@ -121,8 +122,12 @@ def train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     folders = ("train/loose", "train/aligned", "hires512/train")
-    photos, negatives = read_photos(options.data, folders, "train"), read_negatives(options.data)
-    alarms = false_alarms(options.weights, photos, negatives, CANVASES, options.seed)
+    photos = read_photos(options.data, folders, "train")
+    negatives = read_negatives(options.data, options.others)
+    looked = np.random.default_rng(options.seed).permutation(len(photos))[: options.looked]
+    alarms = false_alarms(
+        options.weights, [photos[i] for i in looked], negatives, CANVASES, options.seed
+    )
     faces, decoys = Crops(photos, options.seed, FACE), Crops(alarms, options.seed + 1, ALARM)
     print(f"{len(faces.faces)} faces, {len(decoys.faces)} false alarms", flush=True)
     network = Detector()
@@ -188,6 +193,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/faces"), help="the data set")
     parser.add_argument("--weights", type=Path, required=True, help="what training.detector saved")
     parser.add_argument("--out", type=Path, required=True, help="the same with this last step")
+    parser.add_argument("--others", type=Path, help="a folder of more pictures without a face")
+    parser.add_argument("--looked", type=int, help="photographs to look for false alarms in")
     parser.add_argument("--more", action="store_true", help="go on from the last step in --weights")
     parser.add_argument(
         "--threshold", type=float, default=0.5, help="the score that is to become 0.5"
