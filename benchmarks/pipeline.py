@@ -85,7 +85,8 @@ def ours(picture: torch.Tensor) -> dict[str, Work]:
     return {
         "detect": lambda: detect(picture, host=host),
         "align": lambda: align(picture, faces),
-        "blend": lambda: blend(picture, changed, aligned),
+        # The crops live on, as in a graph and on the command line.
+        "blend": lambda _alive=crops: blend(picture, changed, aligned),
     }
 
 
