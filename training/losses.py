@@ -16,6 +16,9 @@ _SOFT = 1e-3
 #: Side of the windows in which texture is compared, px.
 _WINDOW = 16
 
+#: Correlation of a wave around a place from which it counts as the same detail.
+_AGREED = 0.5
+
 #: Deviation of a wave, in [-1, 1] units, below which it counts as flat: about one 8-bit step.
 _FLAT = 0.008
 
@@ -45,19 +48,23 @@ def _waves() -> tuple[Tensor, Tensor]:
 
 
 def texture(output: Tensor, target: Tensor) -> Tensor:
-    """(N,) mean log ratio of the local power of each wave, by frequency and direction.
+    """(N,) mean log ratio of the local power of each wave, where output and target agree.
 
-    Blind to where a hair lies, not to whether there is any: the mean of all plausible faces has
-    the wrong texture energy, and this is what tells. Wave by wave, for by octaves a grid over the
-    face would have as much energy as hair and pores.
+    The mean of all plausible faces is too faint, and this is what tells. Only detail that lies
+    where it lay is asked for at full strength: asked for texture of which it knows nothing, a
+    network without chance of its own draws a grid over the face.
     """
     waves, weights = _waves()
     half = _WINDOW // 2
     windows = torch.cat([output, target]).mean(1).unfold(1, _WINDOW, half).unfold(2, _WINDOW, half)
-    power = (windows.flatten(3) @ waves).square()  # (2 N, rows, columns, waves)
-    level = (F.avg_pool2d(power.permute(0, 3, 1, 2), 3, 1) + _FLAT**2).log()
-    one, other = level.chunk(2)
-    return torch.einsum("nwrc,w->n", (one - other).abs(), weights) / (2 * level[0, 0].numel())
+    found = (windows.flatten(3) @ waves).permute(0, 3, 1, 2)  # (2 N, waves, rows, columns)
+    power = F.avg_pool2d(found.square(), 3, 1) + _FLAT**2
+    one, other = power.chunk(2)
+    with torch.no_grad():
+        shared = F.avg_pool2d(found[: len(output)] * found[len(output) :], 3, 1)
+        agreed = ((shared / (one * other).sqrt() - _AGREED) / (1 - _AGREED)).clamp(min=0)
+    faint = (one.log() - other.log()).abs() * agreed
+    return torch.einsum("nwrc,w->n", faint, weights) / (2 * faint[0, 0].numel())
 
 
 def likeness(output: tuple[Tensor, list[Tensor]], target: tuple[Tensor, list[Tensor]]):
