@@ -20,10 +20,10 @@ def photo(sides: list[float], scores: list[float] | None = None) -> Photo:
     return Photo(levels, boxes, np.tile(points, (count, 1, 1)), np.zeros(count, bool), scores=found)
 
 
-def test_false_alarms_are_drawn_as_often_as_their_score_says():
+def test_false_alarms_are_drawn_as_often_as_the_square_of_their_score():
     crops = Crops([photo([40, 40], [0.9, 0.3]), photo([40], [0.3])], 0, 8.0)
     shares = np.diff(crops.shares, prepend=0)
-    assert shares / shares[1] == pytest.approx([3, 1, 1])
+    assert shares / shares[1] == pytest.approx([9, 1, 1])
 
 
 def test_faces_that_are_too_small_or_uncertain_are_not_drawn():
