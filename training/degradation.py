@@ -1,7 +1,8 @@
 """Train kintsugi-degradation: python -m kintsugi.training.degradation --samples FOLDER --out RUN
 
-Learns from what degradation_samples.py stored. The schedule follows the clock and always ends
-annealed; a run that was cut off goes on from its last checkpoint with the time it had left.
+Learns from what degradation_samples.py stored; torchrun teaches on several cores (crew.py). The
+schedule follows the clock and always ends annealed; a run that was cut off goes on from its last
+checkpoint with the time it had left.
 Afterwards degradation_head.py teaches the head alone, and degradation_calibration.py makes the
 shipped file.
 """
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kintsugi.models.degradation import Degradation
+from kintsugi.training.crew import agree, join
 from kintsugi.training.degradation_samples import Samples
 from kintsugi.training.muon import optimisers, take_step
 from kintsugi.training.session import begin
@@ -125,6 +127,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     begin(options.seed, options.threads, options.out)
+    rank = join()
     samples = Samples(options.samples)
     missing = samples.few["missing"].bool().numpy()
     chances = np.where(missing, MISSING / missing.sum(), (1 - MISSING) / (~missing).sum())
@@ -141,7 +144,8 @@ def main() -> None:
         average.load_state_dict(saved["average"])
         step, spent = saved["step"], saved["spent"]
     elif options.start:
-        network.load_state_dict(torch.load(options.start, weights_only=True)["average"])
+        learned = torch.load(options.start, weights_only=True)["average"]
+        network.load_state_dict(network.state_dict() | learned)  # blocks it lacks stay idle
         average.load_state_dict(network.state_dict())
     else:
         signs = samples.few["signs"][::8].float()
@@ -152,8 +156,9 @@ def main() -> None:
 
     total, begun, saved_at = options.minutes * 60, time.monotonic(), spent
     sums = torch.zeros(len(WEIGHTS) + 1)
-    rng = np.random.default_rng([options.seed, step])
-    while (now := spent + time.monotonic() - begun) < total:
+    torch.manual_seed(options.seed + rank)
+    rng = np.random.default_rng([options.seed, step, rank])
+    while (now := agree(spent + time.monotonic() - begun)) < total:
         view, signs, zoom, *parts = draw(samples, chances, rng)
         features, drawn, where = network.picture(view)
         figures = network.figures(features, hide(signs, network), zoom)
@@ -168,18 +173,19 @@ def main() -> None:
             for mean, value in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
         sums += torch.stack([loss.detach(), *(term.detach() for term in terms)])
-        if step % 100 == 0:
+        if step % 100 == 0 and rank == 0:
             told = " ".join(f"{value:.4f}" for value in (sums / 100).tolist())
             sums.zero_()
             print(f"{now / 60:.1f} min step {step}: {told}", flush=True)
-        if now - saved_at > 180:
+        if now - saved_at > 180 and rank == 0:
             saved_at = now
             state = {"network": network.state_dict(), "average": average.state_dict()}
             state |= {"optimisers": [each.state_dict() for each in both]}
             state |= {"step": step, "spent": now}
             torch.save(state, checkpoint)
-    torch.save({"average": average.state_dict()}, options.out / "final.pt")
-    print(f"{step} steps; weights in {options.out}", flush=True)
+    if rank == 0:
+        torch.save({"average": average.state_dict()}, options.out / "final.pt")
+        print(f"{step} steps; weights in {options.out}", flush=True)
 
 
 if __name__ == "__main__":

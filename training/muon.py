@@ -17,6 +17,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from kintsugi.training.crew import average_gradients
+
 #: Of the polynomial whose repetition draws all singular values near 1, and how often.
 _CURVE, _ROUNDS = (3.4445, -4.775, 2.0315), 5
 
@@ -92,11 +94,13 @@ def take_step(
 ) -> None:
     """One step of all optimisers down the gradient of `loss`, at the learning rate `speed`.
 
-    Gradients longer than `largest` over all weights are shortened to it.
+    Processes that learn together take the same one. Gradients longer than `largest` over all
+    weights are shortened to it.
     """
     for optimiser in both:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(network)
     nn.utils.clip_grad_norm_(network.parameters(), largest)
     for optimiser in both:
         for group in optimiser.param_groups:
