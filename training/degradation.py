@@ -10,7 +10,6 @@ shipped file.
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from kintsugi.models.degradation import Degradation
 from kintsugi.training.crew import agree, join
 from kintsugi.training.degradation_samples import Samples
 from kintsugi.training.muon import optimisers, take_step
-from kintsugi.training.session import begin
+from kintsugi.training.session import begin, rate
 
 BATCH = 16
 
@@ -89,11 +88,6 @@ def map_losses(
 def hide(signs: Tensor, network: Degradation, share: float = HIDDEN) -> Tensor:
     """The statistics with a share of them at their mean."""
     return torch.where(torch.rand(signs.shape) < share, network.mean, signs)
-
-
-def rate(share: float, peak: float) -> float:
-    """Learning rate after `share` of the time: a short rise, then a cosine to nothing."""
-    return peak * min(share / 0.01, 0.5 * (1 + math.cos(math.pi * min(share, 1))) + 1e-3)
 
 
 def draw(samples: Samples, chances: np.ndarray, rng: Generator) -> list[Tensor]:

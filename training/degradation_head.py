@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from kintsugi.models.degradation import Degradation
-from kintsugi.training.degradation import WEIGHTS, figure_losses, hide, near, rate
+from kintsugi.training.degradation import WEIGHTS, figure_losses, hide, near
 from kintsugi.training.degradation_samples import Samples
 from kintsugi.training.muon import optimisers, take_step
-from kintsugi.training.session import begin
+from kintsugi.training.session import begin, rate
 
 #: Samples of a step, and of a pass of the U-Net.
 BATCH, PASS = 256, 20

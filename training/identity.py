@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections import deque
 from pathlib import Path
@@ -26,7 +25,7 @@ from kintsugi.models.identity import IdentityNet, folded
 from kintsugi.training.data import portraits
 from kintsugi.training.degradations import degrade
 from kintsugi.training.identity_views import CHANNELS, Pairs, Teacher, seen
-from kintsugi.training.session import begin
+from kintsugi.training.session import begin, rate
 
 #: Weight of the neighbourhood beside each face's own embedding, and of the maps at the start; these
 #: count for nothing once HINTS of the time is over.
@@ -87,11 +86,6 @@ class Watch:
                 figures[f"{strength} {name}"] = float(same.mean())
                 figures[f"{strength} {name} auc"] = float((same[:, None] > other).float().mean())
         return {name: round(value, 4) for name, value in figures.items()}
-
-
-def rate(share: float, peak: float) -> float:
-    """Learning rate after `share` of the time: a short rise, then a cosine to nothing."""
-    return peak * min(share / 0.02, 0.5 * (1 + math.cos(math.pi * min(share, 1))) + 1e-3)
 
 
 def export(average: IdentityNet, path: Path) -> None:
@@ -166,7 +160,7 @@ def main() -> None:
     sums = torch.zeros(4)
     while (now := spent + time.monotonic() - begun) < total:
         for group in optimiser.param_groups:
-            group["lr"] = rate(now / total, options.rate)
+            group["lr"] = rate(now / total, options.rate, 0.02)
         views, copied, wanted, *maps = next(batches)
         both = torch.cat([views[:, 0], views[copied, 1]]).float() / 127.5 - 1
         own = network.maps(both.contiguous(memory_format=torch.channels_last))

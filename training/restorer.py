@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from kintsugi.training.data import Portraits, portraits
 from kintsugi.training.degradations import degrade
 from kintsugi.training.losses import charbonnier, edges, likeness, texture
 from kintsugi.training.muon import optimisers, take_step
-from kintsugi.training.session import begin
+from kintsugi.training.session import begin, rate
 from kintsugi.training.teachers import Identity
 
 SIZE = 256
@@ -153,11 +152,6 @@ def evaluate(network: Restorer, faces: Portraits, judge: Identity) -> dict[str, 
             row.append(round(float((judge(output)[0] * wanted).sum(1).mean()), 3))
         figures[strength] = row
     return figures
-
-
-def rate(share: float, peak: float) -> float:
-    """Learning rate after `share` of the time: a short rise, then a cosine to nothing."""
-    return peak * min(share / 0.01, 0.5 * (1 + math.cos(math.pi * min(share, 1))) + 1e-3)
 
 
 def arguments() -> argparse.Namespace:

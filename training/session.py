@@ -1,7 +1,8 @@
-"""How every training begins."""
+"""How every training begins and how fast it goes."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
@@ -17,3 +18,8 @@ def begin(seed: int, threads: int, folder: Path) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def rate(share: float, peak: float, rise: float = 0.01) -> float:
+    """Learning rate after `share` of the time: up until `rise`, then a cosine to nothing."""
+    return peak * min(share / rise, 0.5 * (1 + math.cos(math.pi * min(share, 1))) + 1e-3)
