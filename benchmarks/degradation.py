@@ -246,7 +246,7 @@ def main() -> None:
     fitted = look(samples(train, 256, few, seed=11), None)
     curves = {kind: fit(fitted, kind) for kind in KINDS}
     parts, everything = [], []
-    for side, share in ((256, 1.0), (512, 0.25)):
+    for side, share in ((256, 1.0), (512, 0.5)):
         count = {"single": round(options.single * share), "mixed": round(options.mixed * share)}
         cases = look(samples(held, side, count | {"clean": 1000}, seed=side), host)
         everything += cases

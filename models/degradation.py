@@ -157,8 +157,10 @@ def _construct(state: StateDict) -> Degradation:
 
 
 def _widen(state: StateDict) -> StateDict:
-    """The file stores half precision to be small; the network runs in single, and its
-    convolutions with the channels last."""
+    """The file stores half precision to be small, and bytes with a step for each row of the largest
+    matrix; the network runs in single, and its convolutions with the channels last."""
+    state = dict(state)
+    state["condense.weight"] = state["condense.weight"] * state.pop("condense.step", 1)
     last = {True: torch.channels_last, False: torch.contiguous_format}
     return {
         name: value.float().contiguous(memory_format=last[value.ndim == 4])

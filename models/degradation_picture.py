@@ -30,12 +30,15 @@ COARSEST = 8
 
 
 class Block(nn.Module):
-    """One 3 x 3 convolution around a shortcut."""
+    """One 3 x 3 convolution around a shortcut; `idle` ones begin as nothing but that."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, idle: bool = False):
         super().__init__()
         self.norm = nn.GroupNorm(1, width)
         self.conv = nn.Conv2d(width, width, 3, padding=1)
+        if idle:
+            nn.init.zeros_(self.conv.weight)
+            nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, width) to the same."""
@@ -60,10 +63,13 @@ class Picture(nn.Module):
         self.deep = Block(coarse)
         self.lowest = nn.Conv2d(coarse, coarse, 2, 2)
         self.whole = Block(coarse)
+        self.wider = Block(coarse, idle=True)
         # Where on the aligned face a place lies: what is white there may be teeth.
         self.place = nn.Parameter(torch.zeros(1, coarse, COARSEST, COARSEST))
         self.widen = nn.Conv2d(coarse, coarse, 1)
+        self.deep_again = Block(coarse, idle=True)
         self.join = nn.Conv2d(coarse, middle, 1)
+        self.near_again = Block(middle, idle=True)
         self.where = nn.Conv2d(middle, 1, 1)
         self.refine = nn.Conv2d(middle, fine, 1)
         self.around = nn.Conv2d(fine, fine, 3, padding=1)
@@ -86,13 +92,13 @@ class Picture(nn.Module):
         near = self.near(F.silu(near))  # (N, 32, 32, middle)
         deep = self.deep(F.silu(_conv(self.lower, near)))  # (N, 16, 16, coarse)
         whole = F.silu(_conv(self.lowest, deep)) + self.place.permute(0, 2, 3, 1)
-        whole = self.whole(whole)  # (N, 8, 8, coarse)
+        whole = self.wider(self.whole(whole))  # (N, 8, 8, coarse)
         flat = near.flatten(1, 2)
         mean = flat.mean(1)
         features = [mean, flat.square().mean(1) - mean.square(), _highest(near)]
         features += [whole.flatten(1, 2).mean(1), _highest(deep)]
-        deep = F.silu(_above(_mix(self.widen, whole), deep))
-        near = F.silu(_above(_mix(self.join, deep), near))
+        deep = self.deep_again(F.silu(_above(_mix(self.widen, whole), deep)))
+        near = self.near_again(F.silu(_above(_mix(self.join, deep), near)))
         fine = _above(_mix(self.refine, near), fine).relu_()
         fine = _conv(self.around, fine).relu_()
         fine = _conv(self.along, fine).add_(fine).relu_()

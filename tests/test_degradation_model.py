@@ -134,7 +134,10 @@ def test_the_head_is_told_how_sure_the_mask_is():
     assert ranks[-1] == pytest.approx(math.log(8 / 64**2), abs=0.3)
 
 
-def test_half_precision_files_run_in_single(tmp_path):
+def test_files_of_halves_and_bytes_run_in_single(tmp_path):
+    pytest.importorskip("cv2", reason="training needs OpenCV")
+    from kintsugi.training.degradation_calibration import in_bytes
+
     torch.manual_seed(0)
     network = Degradation(code=16, width=24).eval()
     kept = ("signs.", "mean", "deviation", "slope", "shift", "edge")
@@ -142,6 +145,9 @@ def test_half_precision_files_run_in_single(tmp_path):
         name: (value if name.startswith(kept) else value.half()).contiguous()
         for name, value in network.state_dict().items()
     }
+    narrow, step = in_bytes(network.condense.weight.detach())
+    assert (narrow * step - network.condense.weight).abs().max() <= step.max() / 2 + 1e-7
+    state |= {"condense.weight": narrow, "condense.step": step}
     save_file(state, tmp_path / "small.safetensors")
     again = build(load_file(tmp_path / "small.safetensors"))
     assert {value.dtype for value in again.state_dict().values()} == {torch.float32}

@@ -35,6 +35,19 @@ EDGES = tuple(0.25 * step for step in range(-8, 9))
 SINGLE = ("signs.", "mean", "deviation", "slope", "shift", "edge")
 
 
+def average(paths: list[Path]) -> dict[str, Tensor]:
+    """The mean of several trainings from one start, which errs less than each (Wortsman et al.,
+    "Model soups", 2022)."""
+    states = [torch.load(path, weights_only=True)["average"] for path in paths]
+    return {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+
+
+def in_bytes(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of a matrix (M, N) as whole numbers (M, N) int8 of a step each (M, 1)."""
+    step = matrix.abs().amax(1, keepdim=True) / 127
+    return (matrix / step).round().to(torch.int8), step
+
+
 @torch.inference_mode()
 def look(network: Degradation, samples: Samples) -> tuple[Tensor, Tensor]:
     """Presence logits (N, 12), and how well the masks of what is missing overlap for each of EDGES:
@@ -87,11 +100,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--run", type=Path, default=Path("runs/degradation"))
+    parser.add_argument(
+        "--heads", type=Path, nargs="+", help="of one U-Net, averaged; RUN/head.pt if left out"
+    )
     options = parser.parse_args()
     begin(0, 1, options.run)
     samples = Samples(options.samples)
     network = Degradation().eval()
-    network.load_state_dict(torch.load(options.run / "head.pt", weights_only=True)["average"])
+    network.load_state_dict(average(options.heads or [options.run / "head.pt"]))
+    narrow, step = in_bytes(network.condense.weight.detach())
+    network.condense.weight.data = narrow * step
     logits, overlaps = look(network, samples)
     present = samples.few["present"]
     fits = [platt(logits[:, i], present[:, i]) for i in range(len(KINDS))]
@@ -113,6 +131,7 @@ def main() -> None:
         name: (value if name.startswith(SINGLE) else value.half()).contiguous()
         for name, value in network.state_dict().items()
     }
+    weights |= {"condense.weight": narrow, "condense.step": step}
     save_file(weights, options.run / "kintsugi-degradation.safetensors")
 
 
