@@ -19,7 +19,7 @@ sys.path.insert(0, sys.argv[2])
 import conftest
 import torch
 from torch import nn
-from kintsugi.training.crew import agree, average_gradients, join
+from kintsugi.training.crew import agree, average_gradients, join, leave
 
 torch.set_num_threads(1)
 rank = join()
@@ -28,6 +28,7 @@ network.weight.grad = torch.tensor([[1.0 + rank, 10.0 * rank]])
 average_gradients(network)
 said = agree(5.0 + rank)
 Path(sys.argv[1], str(rank)).write_text(str([*network.weight.grad[0].tolist(), said]))
+leave()
 """
 
 

@@ -30,6 +30,13 @@ def agree(value: float) -> float:
     return float(said)
 
 
+def leave() -> None:
+    """Wait for the others and part: a process that just ends may break off one still talking."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def average_gradients(network: nn.Module) -> None:
     """Gradients as of one batch of all processes' samples."""
     if not distributed.is_initialized():

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kintsugi.models.degradation import Degradation
-from kintsugi.training.crew import agree, join
+from kintsugi.training.crew import agree, join, leave
 from kintsugi.training.degradation_samples import Samples
 from kintsugi.training.muon import optimisers, take_step
 from kintsugi.training.session import begin, rate
@@ -180,6 +180,7 @@ def main() -> None:
     if rank == 0:
         torch.save({"average": average.state_dict()}, options.out / "final.pt")
         print(f"{step} steps; weights in {options.out}", flush=True)
+    leave()
 
 
 if __name__ == "__main__":
