@@ -1,6 +1,7 @@
 """Processes that learn side by side, each from batches of its own:
-torchrun --nproc-per-node N -m kintsugi.training.degradation ...
+torchrun --nproc-per-node N -m -- kintsugi.training.degradation ...
 
+(Without the two dashes torchrun takes some of the training's options for its own.)
 Small networks on small batches leave a second core half idle as threads of one process, and keep it
 busy as a process. A process that runs alone needs none of this and passes through it unchanged.
 """

@@ -2,9 +2,8 @@
 
 Learns from what degradation_samples.py stored; torchrun teaches on several cores (crew.py). The
 schedule follows the clock and always ends annealed; a run that was cut off goes on from its last
-checkpoint with the time it had left.
-Afterwards degradation_head.py teaches the head alone, and degradation_calibration.py makes the
-shipped file.
+checkpoint with the time it had left. Afterwards degradation_head.py teaches the head alone, on
+samples that this training did not see, and degradation_calibration.py makes the shipped file.
 """
 
 from __future__ import annotations
