@@ -209,8 +209,33 @@ def on_curve(change_from: Tensor, change_to: Tensor, curve: Curve) -> Tensor:
     return (new - old) * first + square * second + cube * third + beyond
 
 
+def keep(after: Tensor, before: Tensor) -> Tensor:
+    """A restored crop in the colours it had: on the curve of a picture of one tone, else with the
+    coarse colours of before. Its brightness is as restored.
+
+    Args:
+        after, before: (3, S, S) in [0, 1].
+
+    Returns:
+        (3, S, S) in [0, 1].
+    """
+    small = thumbnail(torch.stack([before, after]))
+    curve = tone_curve(small[:1])
+    if curve is None:
+        drift = scale(small[:1] - small[1:], _LOW)
+        moved = after + scale(drift - luma(drift), after.shape[-1])[0]
+    else:
+        light = luma(after[None])
+        moved = light.expand(-1, 3, -1, -1)[0]
+        if curve.powers is not None:
+            held = light[0, 0].clamp(curve.low, curve.high)
+            beyond = light[0] - held
+            moved = (_powers(held) @ curve.powers.to(light)).permute(2, 0, 1) + beyond
+    return moved.clamp(0, 1)
+
+
 def _powers(values: Tensor) -> Tensor:
-    return torch.stack([torch.ones_like(values), values, values**2, values**3], 1)
+    return torch.stack([torch.ones_like(values), values, values**2, values**3], -1)
 
 
 def _mean(tensors: list[Tensor], share: Tensor) -> Tensor:

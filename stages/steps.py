@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..models import zoo
-from . import deblur, denoise, mosaic, screen, strategy, symmetry
+from . import colour, deblur, denoise, mosaic, screen, strategy, symmetry
 from .degradation_estimate import Degradation
 from .faces import Faces
 from .fill import fill
@@ -106,6 +106,9 @@ def follow(
     for step in ("denoiser", "model"):
         _rebuild(result, plans, step, holes, host, seed, steps)
     _divide(whole, result, plans, holes, host, seed, steps)
+    for index, plan in enumerate(plans):
+        if plan.model and plan.toned:
+            result[index] = colour.keep(result[index], whole[index])
     _rebuild(result, plans, "colorizer", holes, host, seed, steps)
     return result
 

@@ -192,7 +192,7 @@ class Plan:
     screen: dots of a print that are taken out first. noise: what is taken down first. trail:
     straight motion that is taken back first. lens: blur that is taken back beside what the restorer
     does; twice: whether it then looks at that as well. mosaic: blocks whose steps are smoothed
-    first. reason: what a person reads.
+    first. toned: whether it stays grey or brown. reason: what a person reads.
     """
 
     model: str
@@ -209,6 +209,7 @@ class Plan:
     lens: Trail | None = None
     twice: bool = False
     mosaic: Mosaic | None = None
+    toned: bool = False
 
     @property
     def works(self) -> bool:
@@ -310,6 +311,7 @@ def plan(degradation: Degradation, size: int, stock: Stock, *, colourise: bool =
         colorizer=steps.get(COLOURISE, ""),
         fill=fill,
         screen=degradation.screen if UNPRINT in steps else None,
+        toned=figure(degradation, "grey", size) >= _GREY and COLOURISE not in steps,
     )
 
 

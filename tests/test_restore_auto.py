@@ -240,6 +240,51 @@ def test_grey_faces_are_coloured_on_request_alone(look):
     assert torch.equal(fed[:, 0], fed[:, 2])
 
 
+class Painter(Darker):
+    """Stands in for a restorer that sees colours where there are none: red ever more to the right,
+    and all a little darker."""
+
+    def forward(self, image, **controls):
+        image = super().forward(image, **controls)
+        across = torch.linspace(0, 0.4, image.shape[-1])
+        return torch.cat([image[:, :1] + across, image[:, 1:2], image[:, 2:] - across], 1)
+
+
+@pytest.mark.parametrize("tint", [(1.0, 1.0, 1.0), (1.0, 0.85, 0.6)], ids=["grey", "sepia"])
+def test_what_is_grey_or_brown_stays_so_in_the_restored_crop(look, tint):
+    given = crops(1, 256).mean(-1, keepdim=True) * torch.tensor(tint)
+    host = ManyModels()
+    host.networks["restoreformer"] = Painter(0.1)
+    look(degradation(0.5, resolution=8.0, grey=1.0))
+    kept = restore(given, host=host).crops
+    ratio = kept / torch.tensor(tint)
+    assert float((ratio.amax(-1) - ratio.amin(-1)).max()) < 0.05, "one tone, as it had"
+    assert float((given - kept).mean()) > 0.03, "and restored all the same"
+    look(degradation(0.5, resolution=8.0))
+    painted = restore(given, host=host).crops / torch.tensor(tint)
+    assert float((painted.amax(-1) - painted.amin(-1)).max()) > 0.12
+    # Colour that was asked for stays.
+    look(degradation(0.5, resolution=8.0, grey=1.0))
+    host.networks["codeformer-colorization"] = Painter(0.0)
+    asked = restore(given, host=host, colourise=True).crops
+    assert float((asked[..., 0] - asked[..., 2])[..., -20:].mean()) > 0.1
+
+
+def test_a_face_of_faded_colours_keeps_those_it_has_left(look):
+    # Brown with one side bluish, as hand-coloured prints are: no single tone.
+    given = crops(1, 256).mean(-1, keepdim=True) * torch.tensor([1.0, 0.85, 0.6])
+    given[:, :, 128:] *= torch.tensor([0.8, 1.0, 1.4])
+    host = ManyModels()
+    host.networks["restoreformer"] = Painter(0.0)
+    look(degradation(0.5, resolution=8.0, grey=1.0))
+    kept = restore(given, host=host).crops
+    left, right = (slice(None), slice(40, 216), slice(20, 100)), (..., slice(156, 236), slice(None))
+    for side in (left, right):
+        before, after = given[side].mean((0, 1, 2)), kept[side].mean((0, 1, 2))
+        # Of the same hue: it is the brightness alone that the painter's red and blue have moved.
+        assert torch.allclose(before - before.mean(), after - after.mean(), atol=0.02)
+
+
 def moved(crops: torch.Tensor, length: int) -> torch.Tensor:
     """Crops (N, S, S, 3) that moved along their diagonal, down to the right."""
     steps = [crops.roll((step, step), (1, 2)) for step in range(-(length // 2), length // 2 + 1)]

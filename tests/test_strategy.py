@@ -88,10 +88,13 @@ def test_missing_parts_are_filled_first_if_there_is_a_way():
 def test_grey_is_kept_unless_colour_is_asked_for():
     old = degradation(0.3, grey=1.0)
     kept = plan(old, 512, FULL)
-    assert kept.colorizer == "" and "kept" in kept.reason
+    assert kept.colorizer == "" and "kept" in kept.reason and kept.toned
     asked = plan(old, 512, FULL, colourise=True)
     assert asked.models[-1] == "codeformer-colorization" and "coloured by" in asked.reason
-    assert "not coloured" in plan(old, 512, OFFLINE, colourise=True).reason
+    assert not asked.toned
+    none = plan(old, 512, OFFLINE, colourise=True)
+    assert "not coloured" in none.reason and none.toned
+    assert not plan(degradation(0.3, grey=0.4), 512, FULL).toned
     assert plan(degradation(0.3, jpeg=30.0), 512, FULL, colourise=True).colorizer == ""
     # A fine face that is merely grey is coloured and otherwise left alone.
     assert asked.models == ("codeformer-colorization",)
