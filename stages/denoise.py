@@ -16,7 +16,7 @@ from torch import Tensor
 from ..models.damage_signs import YCC
 from .degradation_estimate import Degradation
 
-#: Least deviation of noise, and of what of it lies in brightness, of 255, that is taken down here.
+#: Least deviation of noise, of 255, that is taken down here.
 _LEAST = 5.0
 
 #: Reach of the filter in grains, of brightness and of colours, and largest reach, px.
@@ -28,6 +28,10 @@ _EDGE = 5e-4
 #: Deviations of noise in either colour, of 255, between which it begins to be taken down: below,
 #: a restorer does it better.
 _COLOURS = (5.0, 9.0)
+
+#: The same of noise in brightness, where it is all there is, and where the colours have as much: a
+#: restorer knows the noise of sensors, but takes what is grey for texture.
+_GREY, _ALIKE = (3.0, 5.0), (6.0, 12.0)
 
 #: How much of the variance of noise in red, green and blue that of either colour makes, and the
 #: least share that brightness has.
@@ -60,15 +64,20 @@ def denoise(crop: Tensor, noise: Noise) -> Tensor:
     light, colours = planes[:1], planes[1:].transpose(0, 1)
     smooth = _guided(light, colours, noise.grain, 1, _EDGE)
     loud = float((colours - smooth).abs().median()) / _MEDIAN
-    low, high = (value / 255 for value in _COLOURS)
-    share = min(max((loud - low) / (high - low), 0.0), 1.0)
-    colours = colours.lerp(smooth, share)
+    colours = colours.lerp(smooth, _ramp(loud, *_COLOURS))
     left = noise.deviation**2 - _OF_COLOURS * loud**2
     left = max(left, _OF_BRIGHTNESS * noise.deviation**2)
-    if left >= (_LEAST / 255) ** 2:
-        light = _guided(light, light, noise.grain, 0, left)
+    alike = min(loud / left**0.5, 1.0)
+    limits = (grey + (other - grey) * alike for grey, other in zip(_GREY, _ALIKE, strict=True))
+    if (share := _ramp(left**0.5, *limits)) > 0:
+        light = light.lerp(_guided(light, light, noise.grain, 0, left), share)
     planes = torch.cat([light, colours], 1)[0]
     return torch.einsum("cd,dhw->chw", matrix.inverse(), planes).clamp_(0, 1)
+
+
+def _ramp(deviation: float, low: float, high: float) -> float:
+    """0 at `low` of 255 and below, 1 at `high` and above."""
+    return min(max((255 * deviation - low) / (high - low), 0.0), 1.0)
 
 
 def _guided(guide: Tensor, planes: Tensor, grain: float, which: int, edge: float) -> Tensor:
