@@ -114,6 +114,11 @@ def read(path: Path) -> Photo:
         ) from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{path}: {error}; make it smaller or cut it into parts") from error
+    except ImportError as error:
+        raise PictureError(
+            f"{path}: cannot be decoded without the package {error.name}; install what "
+            "requirements.txt lists"
+        ) from error
     except Exception as error:  # decoders raise nearly anything on broken bytes
         raise PictureError(
             f"{path}: is damaged and cannot be decoded ({error}); get a complete copy of the file"

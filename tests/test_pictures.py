@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 import zlib
 
 import cv2
@@ -499,3 +500,12 @@ def test_a_real_limit_on_file_size(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_lacks_is_named_and_the_file_not_called_damaged(tmp_path, rng, monkeypatch):
+    path = tmp_path / "a.png"
+    store(path, noise(rng, 3, np.uint16))
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(PictureError, match="without the package av; install") as told:
+        pictures.read(path)
+    assert "damaged" not in str(told.value)
