@@ -28,10 +28,12 @@ export function rows(answer, values, commercialOnly) {
   });
 }
 
-// The model that "auto" stands for in a menu: the best restorer, the pack's own, or the first on disk.
+// The model that "auto" stands for in a menu: what the server says, the pack's own, or the first on
+// disk.
 function autoName(answer, values, commercialOnly) {
-  const best = answer?.auto?.[commercialOnly ? "commercial" : "any"];
-  if (values.includes(best)) return best;
+  const best = answer?.auto?.[commercialOnly ? "commercial" : "any"] ?? [];
+  const said = best.find((name) => values.includes(name));
+  if (said) return said;
   const menu = (answer?.models ?? []).filter((model) => values.includes(model.name));
   const there = (state) => menu.find((model) => model.state === state)?.name;
   return there("built in") ?? there("on disk");

@@ -9,6 +9,7 @@ from server import PromptServer
 
 from ..models import zoo
 from ..models.store import Entry, entries
+from ..stages import embedders
 from .folders import model_folders
 
 #: The address, also below /api where the page asks.
@@ -35,11 +36,15 @@ def overview() -> dict:
 
     Returns:
         models: one entry each, in the zoo's order, see `describe`. auto: what "auto" stands for
-        among the restorers, with any licence and with those for commercial use only.
+        among the restorers and the embedders, with any licence and with those for commercial use
+        only; in other menus it is the pack's own model or the first on disk.
     """
     library = zoo.Library(model_folders())
     auto = {
-        key: zoo.best_restorer(library, commercial_only=commercial).name
+        key: [
+            zoo.best_restorer(library, commercial_only=commercial).name,
+            embedders.choose("auto", commercial, library).name,
+        ]
         for key, commercial in (("any", False), ("commercial", True))
     }
     return {"models": [describe(entry) for entry in entries(library)], "auto": auto}

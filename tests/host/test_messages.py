@@ -67,5 +67,6 @@ def test_the_models_are_told_and_nothing_is_fetched(server):
     assert models["gfpgan-1.4"]["state"] == "download"
     assert models["gfpgan-1.4"]["commercial"] == "unclear"
     assert models["codeformer-inpainting"]["state"] == "by hand"
-    assert told["auto"] == {"any": "kintsugi-restorer", "commercial": "kintsugi-restorer"}
+    own = ["kintsugi-restorer", "kintsugi-identity"]
+    assert told["auto"] == {"any": own, "commercial": own}
     assert server.get("/api/kintsugi/models") == told

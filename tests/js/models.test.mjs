@@ -7,8 +7,10 @@ const ANSWER = {
     { name: "own", state: "built in", commercial: "yes" },
     { name: "big", state: "on disk", commercial: "no" },
     { name: "find", state: "built in", commercial: "yes" },
+    { name: "known", state: "built in", commercial: "yes" },
+    { name: "knows more", state: "on disk", commercial: "no" },
   ],
-  auto: { any: "big", commercial: "own" },
+  auto: { any: ["big", "knows more"], commercial: ["own", "known"] },
 };
 
 test("sizes are those of the command line's table", () => {
@@ -19,6 +21,9 @@ test("auto is what it stands for, with and without the licence filter", () => {
   const names = ["auto", "own", "big"];
   assert.equal(rows(ANSWER, names, false)[0].model.name, "big");
   assert.equal(rows(ANSWER, names, true)[0].model.name, "own");
+  const embedders = ["auto", "known", "knows more"];
+  assert.equal(rows(ANSWER, embedders, false)[0].model.name, "knows more");
+  assert.equal(rows(ANSWER, embedders, true)[0].model.name, "known");
   assert.equal(rows(ANSWER, ["auto", "find"], false)[0].model.name, "find");
   assert.equal(rows({ models: ANSWER.models }, ["auto", "big"], false)[0].model.name, "big");
   assert.equal(rows(ANSWER, ["auto", "no such"], false)[0].model, undefined);
