@@ -171,7 +171,7 @@ def guard(
         _give_up(chosen, original, threshold)
     changed = [i for i in range(count) if chosen.source[i] != 0 or chosen.returned[i] > 0]
     last, identity = _measured(judge, chosen, first, after, changed)
-    parser = parser_on_disk(host.library)
+    parser = parser_on_disk(host.library, commercial_only)
     if changed or parser:
         made_up = invented(original, chosen.crops, parser=parser, host=host)
     actions = tuple(

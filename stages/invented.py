@@ -163,9 +163,12 @@ def summary(shares: dict[str, float], finest: int) -> str:
     return f"{shares[worst]:.0%} of the {REGIONS[worst]} detail above {finest} px is invented"
 
 
-def parser_on_disk(library: zoo.Library | None = None) -> str | None:
-    """The first parser of the zoo that lies on disk, None if there is none; nothing is fetched."""
-    found = zoo.available("parser", library)
+def parser_on_disk(
+    library: zoo.Library | None = None, commercial_only: bool = False
+) -> str | None:
+    """The first parser of the zoo that lies on disk, with `commercial_only` of those whose licence
+    clearly allows such use; None if there is none. Nothing is fetched."""
+    found = zoo.available("parser", library, commercial_only=commercial_only)
     return found[0].name if found else None
 
 

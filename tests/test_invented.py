@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from faces_for_tests import grainy_picture, place
 
+from kintsugi.models import zoo
 from kintsugi.stages import geometry, octaves
 from kintsugi.stages.faces import Crop
-from kintsugi.stages.invented import FINEST, invented, on_pictures, summary
+from kintsugi.stages.invented import FINEST, invented, on_pictures, parser_on_disk, summary
 
 SIZE = 256
 
@@ -127,3 +128,9 @@ def test_octaves_come_apart_and_together():
     assert len(parts) == len(octaves.wavelengths(128)) + 1
     assert octaves.wavelengths(128) == (8, 16, 32, 64)
     torch.testing.assert_close(octaves.join(parts), planes, atol=1e-5, rtol=0)
+
+
+def test_a_parser_passes_the_licence_filter_or_is_not_asked(monkeypatch):
+    monkeypatch.setattr(zoo, "_on_disk", lambda card, *_: card.kind == "parser")
+    assert zoo.card(parser_on_disk()).commercial != "yes"
+    assert parser_on_disk(commercial_only=True) is None, "neither parser is clearly allowed"
