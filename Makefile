@@ -4,7 +4,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
 COMFYUI_PYTHON ?= $(COMFYUI_PATH)/.venv/bin/python
-# detection and restoration need the project's face data, by default in ../shared/faces.
+# All but pipeline, networks, blend and grain need the project's face data, in ../shared/faces if
+# ARGS says nothing else.
 BENCHMARKS ?= pipeline networks detection restoration motion blend grain degradation auto noise printed identity guard
 # A newer page than the ComfyUI checkout's own, for the browser tests.
 PAGE ?= comfyui-frontend-package==1.58.1

@@ -64,7 +64,7 @@ def photo_parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="replace results that exist already")
     add("--compare", action="store_true", help="also write NAME.compare: before and after")
     add("--report", action="store_true", help="also write NAME.report.json: what was done")
-    add("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps")
+    add("--device", default="auto", help="auto (cuda if there is one), cpu, cuda, cuda:1, mps")
 
     restorer = parser.add_argument_group("restoration")
     add = restorer.add_argument
@@ -75,7 +75,7 @@ def photo_parser() -> argparse.ArgumentParser:
     )
     add("--fidelity", type=_share, default=0.5, help="0 most detail, 1 closest to the photo (0.5)")
     add("--strength", type=_share, default=1.0, help="0 leaves the faces as they are (1)")
-    add("--seed", type=_seed, default=0, help="for models that draw noise")
+    add("--seed", type=_seed, default=0, help="of noise that models draw and of grain")
     add("--steps", type=_whole, default=0, help="for models that work in several; 0: their own")
     add("--size", type=_whole, default=0, help="side of face crops; 0: 512, less for crowds")
     add("--colour", choices=COLOURS, default="match", help="how the face keeps its tones (match)")

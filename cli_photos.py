@@ -61,7 +61,7 @@ class Done:
 
 
 def make_host(device: str) -> CommandHost:
-    """A host on the device of that name; "auto" is a GPU if there is one.
+    """A host on the device of that name; "auto" is CUDA if there is any, else the CPU.
 
     Raises:
         UsageError: there is no such device here.

@@ -67,7 +67,7 @@ UNITS = {
     "pixelation": "px",
     "noise": "of 255",
     "jpeg": "quality",
-    "missing": "of the face",
+    "missing": "of the crop",
     "fading": "of the contrast",
     "cast": "gain",
     "grey": "of the colour",

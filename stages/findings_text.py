@@ -43,7 +43,7 @@ def _colour(finding: Finding) -> str:
 def _missing(finding: Finding) -> str:
     if not finding.severity:
         return "something missing beside the face"
-    return f"{_percent(finding.strength)} of the face missing"
+    return f"{_percent(finding.strength)} of the crop missing"
 
 
 def _stops(finding: Finding) -> str:
