@@ -45,14 +45,12 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
             complaints.append(f"{given}: is neither a file nor a folder; save it as a file first")
         else:
             complaints.append(f"{given}: there is no such file or folder")
-    found = list({os.path.realpath(photo): (photo, result) for photo, result in found}.values())
+    # Named twice it is one photo still; linked into two folders it has a result in each.
+    found = list({tuple(map(os.path.realpath, pair)): pair for pair in found}.values())
     stems = Counter(result.with_suffix("") for _, result in found)
     jobs, inputs, taken = [], {os.path.realpath(photo) for photo, _ in found}, set()
     for photo, result in found:
-        # Of a.jpg and a.tif, each needs a report of its own.
-        name = result.stem if stems[result.with_suffix("")] == 1 else result.name
-        comparison = result.with_name(f"{name}.compare{_sheet_ending(result)}")
-        report = result.with_name(f"{name}.report.json")
+        comparison, report = _beside(result, stems[result.with_suffix("")] > 1)
         job = Job(
             photo, result, comparison if args.compare else None, report if args.report else None
         )
@@ -90,8 +88,17 @@ def _photos(folder: Path, output: Path, recursive: bool) -> tuple[list[Path], li
     ), locked
 
 
-def _sheet_ending(result: Path) -> str:
-    return ".jpg" if result.suffix.lower() in (".jpg", ".jpeg") else ".png"
+def _beside(result: Path, rivals: bool) -> tuple[Path, Path]:
+    """The comparison and the report of a result. Of a.jpg and a.tif, each needs its own, also where
+    one was restored on another day."""
+    sheet = ".jpg" if result.suffix.lower() in (".jpg", ".jpeg") else ".png"
+
+    def named(name: str) -> tuple[Path, Path]:
+        return result.with_name(f"{name}.compare{sheet}"), result.with_name(f"{name}.report.json")
+
+    short, long = named(result.stem), named(result.name)
+    another = any(map(os.path.exists, short)) and not os.path.exists(result)
+    return long if rivals or another or any(map(os.path.exists, long)) else short
 
 
 def _same(path: Path, photo: Path) -> bool:
