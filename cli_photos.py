@@ -139,18 +139,25 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
     # Scratches and holes that were filled in a crop do not end where its face does.
     plans = dict(zip((face.id for face in faces), restored.plans, strict=True))
     holes = missing(mended.with_faces(face for face in mended if plans[face.id].fills))
-    coloured = any(plan.colorizer for plan in restored.plans)
-    result, mask = blend(
-        image,
-        after,
-        mended,
-        # Matched to the tones that it had, a coloured face would be grey again.
-        colour="none" if coloured else args.colour,
-        damage=holes if bool(holes.any()) else None,
-        seed=args.seed,
-        notes=notes,
-        host=host,
-    )
+    result, mask = image, torch.zeros(image.shape[:3])
+    damage = holes if bool(holes.any()) else None
+    # Matched to the tones that it had, a coloured face would be grey again.
+    coloured = [bool(plans[face.id].colorizer) for face in mended]
+    for mine, colour in ((False, args.colour), (True, "none")):
+        rows = [row for row, one in enumerate(coloured) if one == mine]
+        if not rows and damage is None:
+            continue
+        result, part = blend(
+            result,
+            after[rows],
+            mended.with_faces(mended[row] for row in rows),
+            colour=colour,
+            damage=damage,
+            seed=args.seed,
+            notes=notes,
+            host=host,
+        )
+        mask, damage = torch.maximum(mask, part), None
     lap("blend")
     return Mended(result, mask, faces, restored, seconds, guarded, tuple(notes))
 

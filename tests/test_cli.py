@@ -32,7 +32,7 @@ from kintsugi.stages.strategy import Plan
 def stages(monkeypatch):
     """Stand-ins: a face in the middle of every picture that is not plain; restored is negative."""
     calls = {"detect": [], "restore": [], "placements": None, "hosts": set()}
-    calls |= {"damages": (), "fine": (), "guard": []}
+    calls |= {"damages": (), "fine": (), "plain": (), "guard": []}
 
     def detect(image, **options):
         calls["detect"].append(options)
@@ -56,6 +56,8 @@ def stages(monkeypatch):
         if options["colourise"]:
             plans = [replace(plan, colorizer="stand-in") for plan in plans]
             made = made * made.new_tensor([1.0, 0.5, 0.2])
+        for index in calls["plain"]:
+            plans[index], made[index] = replace(plans[index], colorizer=""), 1 - crops[index]
         for index in calls["fine"]:
             plans[index], made[index] = Plan("", 1.0, 1.0, "fine: skipped"), crops[index]
         return Restored(
@@ -250,6 +252,32 @@ def test_photos_of_one_name_in_two_formats_have_reports_of_their_own(tmp_path, s
         *("a.png", "a.png.compare.png", "a.png.report.json"),
         *("b.compare.png", "b.png", "b.report.json"),
     ]
+
+
+def test_reports_of_one_name_stay_apart_over_the_days(tmp_path, stages, rng, capsys):
+    for name in ("a.png", "a.TIF"):
+        photo(tmp_path / "in" / name, rng)
+    options = "-o", tmp_path / "out", "--report", "--compare"
+    assert run(tmp_path / "in" / "a.png", *options) == 0
+    first = (tmp_path / "out" / "a.report.json").read_bytes()
+    for more in ((), (), ("--overwrite",)):
+        assert run(tmp_path / "in" / "a.TIF", *options, *more) == 0
+    assert names(tmp_path / "out") == [
+        *("a.TIF", "a.TIF.compare.png", "a.TIF.report.json"),
+        *("a.compare.png", "a.png", "a.report.json"),
+    ]
+    assert (tmp_path / "out" / "a.report.json").read_bytes() == first
+    assert run(tmp_path / "in" / "a.png", *options) == 0
+    assert len(stages["detect"]) == 3, "the second and the last run found all there"
+
+
+def test_a_photo_linked_into_an_album_has_a_result_in_each_folder(tmp_path, stages, rng):
+    photo(tmp_path / "in" / "originals" / "aunt.png", rng)
+    (tmp_path / "in" / "album").mkdir()
+    os.symlink("../originals/aunt.png", tmp_path / "in" / "album" / "best.png")
+    folder = tmp_path / "in"
+    assert run(folder, folder / "originals" / ".." / "originals", "-r", "-o", tmp_path / "out") == 0
+    assert names(tmp_path / "out") == ["album/best.png", "aunt.png", "originals/aunt.png"]
 
 
 def test_what_is_no_file_is_told_and_never_waited_for(tmp_path, stages, rng, capsys, monkeypatch):
@@ -573,6 +601,19 @@ def test_colours_that_were_given_stay(tmp_path, stages, rng, capsys):
     assert run(tmp_path / "grey.png", "-o", tmp_path / "out", "--colourise") == 0
     assert "save the photo as RGB" in capsys.readouterr().err
     assert load(tmp_path / "out" / "grey.png").ndim == 2
+
+
+def test_a_face_beside_a_coloured_one_keeps_its_tones(tmp_path, stages, rng):
+    grey = np.repeat(rng.integers(95, 125, (100, 240, 1), np.uint8), 3, axis=2)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    stages["placements"] = [(60, 50, 80, 0), (180, 50, 80, 0)]
+    stages["plain"] = (1,)
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--colourise", "--guard", "off") == 0
+    coloured, plain = (
+        load(tmp_path / "out" / "a.png")[40:60, x - 10 : x + 10].mean((0, 1)) for x in (60, 180)
+    )
+    assert np.ptp(coloured) > 40
+    assert np.ptp(plain) < 3 and abs(plain.mean() - 110) < 8, "a negative in the tones it had"
 
 
 @pytest.mark.parametrize(("count", "size"), [(0, 512), (170, 512), (600, 256), (10**6, 128)])
