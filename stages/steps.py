@@ -39,9 +39,17 @@ def filled(
             host.progress(index + 1, len(plans))
     _rebuild(result, plans, "inpainter", holes, host, seed, steps)
     for index, plan in enumerate(plans):
+        if plan.inpainter and plan.toned:
+            _toned(result[index], full[index], holes[index, 0], seed)
         if plan.screen:
             result[index] = screen.remove(result[index], plan.screen)
     return result
+
+
+def _toned(crop: Tensor, damaged: Tensor, mask: Tensor, seed: int) -> None:
+    """Give the filled holes of a crop (3, S, S) in place the tones of what is around them."""
+    around = fill(damaged.permute(1, 2, 0), mask, seed=seed).permute(2, 0, 1)
+    crop.lerp_(colour.keep(crop, around), mask)
 
 
 def undoing(

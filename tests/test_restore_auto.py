@@ -270,6 +270,21 @@ def test_what_is_grey_or_brown_stays_so_in_the_restored_crop(look, tint):
     assert float((asked[..., 0] - asked[..., 2])[..., -20:].mean()) > 0.1
 
 
+@pytest.mark.parametrize("model", ["", "restoreformer"])
+def test_a_hole_in_a_grey_face_is_filled_in_grey(look, model):
+    grey = crops(1, 256).mean(-1, keepdim=True).expand(-1, -1, -1, 3).contiguous()
+    mask = torch.zeros(256, 256)
+    mask[100:140, 90:150] = 1
+    host = ManyModels(restoreformer=0.0)
+    host.networks["codeformer-inpainting"] = Painter(0.1)
+    look(degradation(0.5 if model else 0.05, grey=1.0, **({"resolution": 8.0} if model else {})))
+    result = restore(grey, missing=mask, host=host)
+    assert result.plans[0].model == model and result.plans[0].inpainter
+    spread = result.crops.amax(-1) - result.crops.amin(-1)
+    assert float(spread.max()) < 0.02
+    assert float((result.crops - grey)[0, 100:140, 90:150].abs().mean()) > 0.1
+
+
 def test_a_face_of_faded_colours_keeps_those_it_has_left(look):
     # Brown with one side bluish, as hand-coloured prints are: no single tone.
     given = crops(1, 256).mean(-1, keepdim=True) * torch.tensor([1.0, 0.85, 0.6])
