@@ -166,6 +166,9 @@ def _decode(path: Path, data: bytes) -> Photo:
     )
 
 
+_ONE_CLEAR = "marks one 16-bit colour as transparent; save it with alpha instead"
+
+
 def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
     """(H, W, C) uint8 or uint16 as stored, palettes and single bits expanded."""
     deep_bits = 16 in _bits(image, data)
@@ -181,11 +184,16 @@ def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N") or (image.mode == "I" and deep_bits):
         if image.format == "TIFF" and image.tag_v2.get(262) == 0:
             raise PictureError("is a 16-bit TIFF in which 0 is white; save it with 0 as black")
+        if not deep_bits:
+            bits = _bits(image, data)[0]
+            raise PictureError(f"has {bits} bits a channel; save it with 8 or 16")
+        if image.has_transparency_data:
+            raise PictureError(_ONE_CLEAR)
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode in ("1", "P", "PA", "L", "RGB") and image.has_transparency_data:
         grey = image.mode in ("1", "L")
         if deep_bits:
-            raise PictureError("marks one 16-bit colour as transparent; save it with alpha instead")
+            raise PictureError(_ONE_CLEAR)
         image = image.convert("LA" if grey else "RGBA")
     elif image.mode == "1":
         image = image.convert("L")

@@ -509,3 +509,24 @@ def test_a_package_that_lacks_is_named_and_the_file_not_called_damaged(tmp_path,
     with pytest.raises(PictureError, match="without the package av; install") as told:
         pictures.read(path)
     assert "damaged" not in str(told.value)
+
+
+def test_grey_of_other_depths_and_with_one_clear_grey_is_refused(tmp_path, rng):
+    values = rng.integers(0, 4096, (HEIGHT, WIDTH + 1)).astype(np.uint16)  # even: whole bytes
+    rows = np.stack([values[:, ::2] >> 4, (values[:, ::2] & 15) << 4 | values[:, 1::2] >> 8], 2)
+    rows = np.concatenate([rows, values[:, 1::2, None] & 255], 2).astype(np.uint8)
+    entries = {256: WIDTH + 1, 257: HEIGHT, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: HEIGHT}
+    entries[279] = rows.nbytes
+    packed = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items()]
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(packed)) + b"".join(packed) + bytes(4)
+    assert len(head) == 122
+    (tmp_path / "deep.tif").write_bytes(head + rows.tobytes())
+    with pytest.raises(PictureError, match="12 bits a channel; save it with 8 or 16"):
+        pictures.read(tmp_path / "deep.tif")
+    store(tmp_path / "plain.png", noise(rng, 1, np.uint16))
+    plain = (tmp_path / "plain.png").read_bytes()
+    chunk = b"tRNS" + b"\0\7"
+    clear = struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "clear.png").write_bytes(plain[:33] + clear + plain[33:])
+    with pytest.raises(PictureError, match="one 16-bit colour as transparent"):
+        pictures.read(tmp_path / "clear.png")
