@@ -12,6 +12,7 @@ from ..models.anchors import Candidates
 from .finders import Finder, ask, refine
 from .geometry import TEMPLATES, transform
 from .host import Host
+from .memory import OutOfMemory
 from .nms import overlap, suppress
 from .pyramid import PASS_AREA, Level, Pyramid, passes, pyramid, sample
 
@@ -116,7 +117,7 @@ class Search:
         """The network's candidates, in smaller passes when memory runs out."""
         try:
             return ask(self.network, self.card, pixels, self.host.device)
-        except torch.OutOfMemoryError:
+        except OutOfMemory:
             self.host.free_memory()
             if len(pixels) == 1:
                 raise

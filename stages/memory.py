@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+#: What torch raises where a device has no more room, by its name from 2.5 on or before.
+OutOfMemory = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+
 #: Bytes from which the C library asks the system each time (glibc's largest threshold).
 _LARGE = 32 * 2**20
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .host import Host
+from .memory import OutOfMemory
 
 #: Crops in one pass; halved when the device runs out of memory.
 BATCH = 8
@@ -24,7 +25,7 @@ def in_passes(crops: Tensor, run: Callable[[Tensor], Tensor], host: Host) -> Ten
         (N, ...) on the CPU.
 
     Raises:
-        torch.OutOfMemoryError: not even one crop fits.
+        memory.OutOfMemory: not even one crop fits.
     """
     done, batch = [], BATCH
     start = 0
@@ -32,7 +33,7 @@ def in_passes(crops: Tensor, run: Callable[[Tensor], Tensor], host: Host) -> Ten
         part = crops[start : start + batch].to(host.device)
         try:
             done.append(run(part).cpu())
-        except torch.OutOfMemoryError:
+        except OutOfMemory:
             if len(part) == 1:
                 raise
             host.free_memory()

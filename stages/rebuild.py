@@ -15,6 +15,7 @@ from .batch import check_mask
 from .colour import luma
 from .holes import on_face
 from .host import Host
+from .memory import OutOfMemory
 from .passes import in_passes
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _run(network: nn.Module, card: zoo.ModelCard, full: Tensor, controls: dict) 
         controls = {**controls, "noise": _repeated(controls["noise"], full.shape[0])}
     try:
         output = network(pixels.feed(before, card.pixels).to(dtype), **controls)
-    except torch.OutOfMemoryError:
+    except OutOfMemory:
         raise
     except RuntimeError as error:
         raise RestoreError(

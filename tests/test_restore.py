@@ -167,6 +167,19 @@ def test_out_of_memory_halves_the_batch_and_gives_up_at_one_face():
         restore(crops(2, 64), model="codeformer", host=FakeHost(Fake(hungry(0))))
 
 
+def test_out_of_memory_is_known_by_the_name_that_older_torch_has(monkeypatch):
+    error = torch.cuda.OutOfMemoryError
+    monkeypatch.delattr(torch, "OutOfMemoryError")
+
+    def hungry(x):
+        if len(x) > 2:
+            raise error("not enough")
+        return x
+
+    host = FakeHost(Fake(hungry))
+    assert len(restore(crops(5, 64), model="codeformer", host=host).crops) == 5 and host.freed
+
+
 @pytest.mark.parametrize("channels", [1, 4])
 def test_grey_and_alpha_crops_become_rgb(channels):
     given = grainy_picture(64, 64, channels)
