@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -184,7 +185,9 @@ def _findings(face: Face) -> list[dict] | None:
 def _rounded(value):
     if isinstance(value, dict):
         return {key: _rounded(own) for key, own in value.items()}
-    return round(value, 4) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None  # JSON knows no NaN
+    return value
 
 
 def report(faces: Faces) -> dict:

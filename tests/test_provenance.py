@@ -243,3 +243,12 @@ def test_the_sentence_tells_of_the_guard():
     assert "62% of the detail" in told and "1 left as before" in told
     identity = provenance.facts(provenance.judged(face, judgement))["identity"]
     assert identity["invented"] == {"eyes": 0.62} and identity["similarity_before"] == 0.5
+
+
+def test_what_could_not_be_measured_is_null_in_json():
+    faces = place(300, 300, [(150, 150, 200, 0)])
+    nothing = float("nan")
+    judgement = provenance.Judgement("", "structure", nothing, nothing, 0.1, 1.0, "kept", {})
+    told = provenance.report(faces.with_faces([provenance.judged(faces[0], judgement)]))
+    assert told["faces"][0]["identity"]["similarity_after"] is None
+    json.dumps(told, allow_nan=False)
