@@ -232,7 +232,8 @@ def _change(seen, face, ramp, weight, settings, tone, say) -> tuple[Tensor, floa
     small_before, small_after = seen.small
     thumb_before, thumb_after = seen.thumbnails
     inside = detail.enlarged(ramp, small_before.shape[-1])
-    changed = (small_after - small_before).abs_().mul_(inside).sum() / (3 * inside.sum())
+    changed = (small_after - small_before).abs_().mean(1, keepdim=True).mul_(inside)
+    changed = changed.sum() / inside.sum()
     energies = sharpness.octaves(seen.soft, seen.squares)
     gain = sharpness.gain(energies, ramp, settings.sharpness, float(changed))
     if gain < 1 and _was_soft(face):

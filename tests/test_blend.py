@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from faces_for_tests import grainy_picture, place, smooth_picture
 
 from kintsugi.stages.blend import blend
@@ -188,3 +189,14 @@ def test_grey_crops_go_into_a_picture_in_colour():
     result, _ = blend(picture, grey, faces, **options)
     wanted, _ = blend(picture, grey.expand_as(crops).contiguous(), faces, **options)
     assert torch.equal(result, wanted)
+
+
+def test_grey_pictures_of_one_channel_and_of_three_come_out_alike():
+    picture, crops, faces = scene()
+    soft = F.avg_pool2d(crops.permute(0, 3, 1, 2), 5, 1, 2).permute(0, 2, 3, 1)
+    # So little is changed that it counts how much.
+    grey, crops = (each.mean(-1, keepdim=True) for each in (picture, crops.lerp(soft, 0.3)))
+    one, _ = blend(grey, crops, faces, grain=0)
+    three, _ = blend(grey.expand_as(picture).contiguous(), crops, faces, grain=0)
+    assert not torch.equal(one, grey)
+    assert torch.allclose(one.expand_as(three), three, atol=1e-3)
