@@ -85,7 +85,7 @@ def _load_zip(path: Path, size: int):
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise WeightsError(path, f"is cut off or damaged ({error})", AGAIN) from error
     claimed = sum(entry.file_size for entry in entries)
     if claimed > size or any(entry.compress_type for entry in entries):
@@ -111,15 +111,9 @@ def _load_torch(path: Path, mmap: bool):
             f"is a pickle that wants to run code or is damaged ({line[:200]})",
             "it was not run; use a safetensors file, or the file its authors published",
         ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # its readers raise nearly anything on broken bytes
         line = str(error).strip().split("\n")[0][:200]
         raise WeightsError(path, f"is cut off or damaged ({line})", AGAIN) from error
 

@@ -119,6 +119,23 @@ def test_a_file_cut_anywhere_is_named(tmp_path, form, tenth):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("change", ["cut", "byte"])
+@pytest.mark.parametrize("form", ["zip", "old"])
+def test_small_files_broken_at_any_place_are_named(tmp_path, form, change):
+    """What broken bytes make the readers of pickles raise is nearly anything."""
+    whole = saved({"weight": torch.arange(4.0), "step": 3}, zipped=form == "zip")
+    refused = 0
+    for place in range(1, len(whole), 7):
+        broken = whole[:place]
+        if change == "byte":
+            broken += bytes([whole[place] ^ 0xA5]) + whole[place + 1 :]
+        try:
+            load_file(write(tmp_path, broken))
+        except WeightsError:
+            refused += 1
+    assert refused > (10 if change == "byte" else 0.9 * len(whole) / 7)
+
+
 @pytest.mark.parametrize(
     "body, seen",
     [
