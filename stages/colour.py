@@ -180,10 +180,10 @@ def tone_curve(thumb: Tensor) -> Curve | None:
     """
     if thumb.shape[1] != 3:
         return None
-    colours = thumb.flatten(2)[0].T.double().cpu()
+    colours = thumb.flatten(2)[0].T.cpu().double()
     if float((colours.amax(1) - colours.amin(1)).max()) < _ONE_TONE / 3:
         return Curve(None, 0.0, 1.0)
-    values = luma(thumb).flatten().double().cpu()
+    values = luma(thumb).flatten().cpu().double()
     terms = _powers(values)
     ridge = 1e-4 * torch.eye(4, dtype=terms.dtype)
     powers = torch.linalg.solve(terms.T @ terms + ridge, terms.T @ colours)
@@ -248,8 +248,8 @@ def _lab(thumb: Tensor) -> Tensor:
 
 
 def _moments(lab: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    values = lab.flatten(2)[0].double().cpu()
-    share = weight.flatten().double().cpu()
+    values = lab.flatten(2)[0].cpu().double()
+    share = weight.flatten().cpu().double()
     share = share / share.sum()
     mean = values @ share
     centred = values - mean[:, None]
