@@ -98,12 +98,16 @@ def blend(
     _check_settings(settings)
     image = check(image)
     check_same_pictures(image, faces)
+    given, known = image, faces
     if upscaled is not None:
         image = check(upscaled, "upscaled")
         faces = enlarged(faces, *image.shape[:3])
     frames, height, width = image.shape[:3]
     shown = memory.zeros(frames, height, width, device=image.device)
     if opacity == 0 or (not len(faces) and damage is None):
+        why = "opacity 0" if opacity == 0 else "no face"
+        if notes is not None:
+            notes.append(f"{why}: nothing was changed")
         return image, shown
     base = image
     if damage is not None:
@@ -116,6 +120,8 @@ def blend(
     if mask is not None:
         mask = masks.in_picture(mask, frames, height, width).to(image.device)
     crops = _check_count(crops, faces)
+    if upscaled is not None:
+        crops = _upscaled(crops, given, known, image, faces)
     said = _Notes()
     if shape in ("parsed", "all"):
         host = host or Host()
@@ -203,6 +209,23 @@ def enlarged(faces: Faces, frames: int, height: int, width: int) -> Faces:
         points = moved(face.points)
         others.append(replace(face, crop=crop, points=points, landmarks=marks, box=box))
     return Faces(tuple(others), frames, height, width)
+
+
+def _upscaled(
+    crops: Tensor, image: Tensor, faces: Faces, upscaled: Tensor, larger: Faces
+) -> Tensor:
+    """The crops (N, S, S, C), but those that nobody changed cut from the upscaled pictures: the
+    originals know less than these."""
+    size, result = crops.shape[1], crops
+    pairs = zip(faces, faces.matrices(), larger.matrices(), strict=True)
+    for index, (face, *matrices) in enumerate(pairs):
+        before, after = (geometry.resized(each, face.crop.size, size) for each in matrices)
+        cut = patches.original(image[face.frame], face, before, size)
+        if patches.untouched(crops[index].to(cut.device), cut):
+            fresh = geometry.cut(upscaled[face.frame][..., :3], after, size)[0].permute(1, 2, 0)
+            result = result.float().clone() if result is crops else result
+            result[index] = fresh.to(result.device)
+    return result
 
 
 class _Notes:

@@ -124,15 +124,9 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
     """
     size = crop.shape[0]
     matrix = geometry.resized(matrix, face.crop.size, size)
-    crop = crop.to(picture.device, torch.float32)
-    known = face.crop.cut and face.crop.cut.again(picture, matrix, size)
-    if known is not None:
-        before = known.permute(2, 0, 1)[None]
-        if torch.equal(known, crop):
-            crop = known
-    else:
-        before = geometry.cut(picture[..., :3], matrix, size)
-    after = crop.permute(2, 0, 1)[None]
+    crop = crop.to(picture.device)
+    cut = original(picture, face, matrix, size)
+    before, after = (each.permute(2, 0, 1)[None] for each in (cut, crop.float()))
     channels = before.shape[1]
     if channels == 1 and after.shape[1] == 3:
         after = colour.luma(after)
@@ -143,7 +137,7 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
             f"crops have {after.shape[1]} channels, the picture has {channels}; give both as RGB"
         )
     side = placing.working_side(matrix, size)
-    if crop is known:
+    if untouched(crop, cut):
         before = after = detail.scale(before, side).contiguous()
         return View(before, after, matrix, size, False)
     before, after = (detail.scale(each, side).contiguous() for each in (before, after))
@@ -151,6 +145,25 @@ def view(picture: Tensor, crop: Tensor, face: Face, matrix: Tensor) -> View:
     if side == size:
         after, patterned = artefacts.unpattern(before, after)
     return View(before, after, matrix, size, patterned)
+
+
+def original(picture: Tensor, face: Face, matrix: Tensor, size: int) -> Tensor:
+    """The crop (size, size, 1 or 3) of a picture as it was, by the matrix of a crop of `size`."""
+    known = face.crop.cut and face.crop.cut.again(picture, matrix, size)
+    if known is None:
+        known = geometry.cut(picture[..., :3], matrix, size)[0].permute(1, 2, 0)
+    return known
+
+
+def untouched(crop: Tensor, cut: Tensor) -> bool:
+    """Whether a crop (S, S, C) of any float type is what was cut, if grey then as RGB perhaps."""
+    if crop.shape[-1] == 3:
+        cut = cut.expand(-1, -1, 3)
+    middle = len(crop) // 2
+    return all(
+        torch.equal(crop[rows], cut[rows].to(crop.dtype))  # most differ in any row
+        for rows in (slice(middle, middle + 1), slice(None))
+    )
 
 
 def tone_of(seen: View, weight: Tensor, method: str, face: Face) -> colour.Tone | None:

@@ -69,6 +69,30 @@ def test_doing_nothing_changes_nothing(side, colour):
     assert (result - picture).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_crop_that_came_another_way_unchanged_changes_nothing(dtype, channels):
+    """Rounded to the type that ComfyUI passes on, and no longer where it was cut."""
+    picture, crops, faces = scene(dtype, channels)
+    result, _ = blend(picture, crops.to(dtype, copy=True), faces)
+    assert torch.equal(result, picture)
+
+
+def test_a_crop_that_nobody_changed_leaves_the_upscaled_picture_alone():
+    picture, crops, faces = scene()
+    larger = grainy_picture(960, 1120, 3, seed=5)
+    result, mask = blend(picture, crops.clone(), faces, upscaled=larger)
+    assert torch.equal(result, larger) and mask.max() == 1
+    changed = crops.clone()
+    changed[1] = repaint(crops[1:2])[0]
+    result, _ = blend(picture, changed, faces, upscaled=larger)
+    where = (result != larger).any(-1)[0]
+    x, y, side = (2 * value for value in PLACEMENTS[1][:3])
+    assert where[y - 10 : y + 10, x - 10 : x + 10].all()
+    where[y - side : y + side, x - side : x + side] = False
+    assert not where.any(), "the other two faces are as they came"
+
+
 def test_a_denoised_small_face_does_not_get_its_noise_back():
     picture = grainy_picture(400, 400)
     clean = smooth_picture(400, 400)
@@ -153,6 +177,15 @@ def test_no_face_and_no_opacity_return_the_picture():
     ):
         assert torch.equal(result, picture)
         assert mask.shape == picture.shape[:3] and mask.max() == 0
+
+
+def test_it_is_said_why_nothing_happened():
+    picture, crops, faces = scene()
+    for options, why in (({"opacity": 0}, "opacity 0"), ({}, "no face")):
+        notes = []
+        shown = faces if options else faces.with_faces([])
+        blend(picture, crops[: len(shown)], shown, notes=notes, **options)
+        assert notes == [f"{why}: nothing was changed"]
 
 
 def test_same_input_same_bits():
