@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..stages.geometry import TEMPLATES
-from ..stages.landmark_align import SIZES, align, footprint
+from ..stages.landmark_align import SIZES, SMOOTHEST, align, footprint
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
 from .choices import landmark_models
 from .host import ComfyHost, to_intermediate
@@ -78,6 +78,20 @@ class LandmarkAlign(io.ComfyNode):
                     ),
                     **ADVANCED,
                 ),
+                io.Float.Input(
+                    "smoothing",
+                    default=0.0,
+                    min=0.0,
+                    max=float(SMOOTHEST),
+                    step=0.5,
+                    optional=True,
+                    tooltip=(
+                        "For the frames of a video: over about how many frames the points of a "
+                        "face are averaged, so that its crop does not tremble. 2 suits most. 0 "
+                        "takes each picture by itself, as unrelated pictures need it."
+                    ),
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -96,7 +110,9 @@ class LandmarkAlign(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, faces, size, landmarks, margin, template) -> io.NodeOutput:
+    def execute(
+        cls, image, faces, size, landmarks, margin, template, smoothing=0.0
+    ) -> io.NodeOutput:
         """Align; an empty batch would crash preview and save nodes, so a black crop stands in."""
         crops, aligned = align(
             image,
@@ -105,6 +121,7 @@ class LandmarkAlign(io.ComfyNode):
             template=template,
             margin=margin,
             landmarks=None if landmarks == OF_THE_DETECTOR else landmarks,
+            smoothing=smoothing,
             host=ComfyHost(),
         )
         if not len(aligned):

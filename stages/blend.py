@@ -241,7 +241,9 @@ class _Notes:
 
     def face(self, number: int, line: str) -> None:
         """A line about one face."""
-        self._faces.setdefault(line, []).append(number)
+        numbers = self._faces.setdefault(line, [])
+        if number not in numbers:  # a person in many frames is told of once
+            numbers.append(number)
 
     def lines(self) -> list[str]:
         """All lines."""

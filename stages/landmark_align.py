@@ -7,13 +7,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from . import cuts, geometry, memory
+from . import cuts, geometry, memory, tracks
 from . import landmarks as networks
 from .batch import check, check_same_pictures
 from .faces import Crop, Faces
 from .host import Host
 
 SIZES = (64, 4096)
+
+#: Largest `smoothing`, frames.
+SMOOTHEST = 10
 
 
 def align(
@@ -24,6 +27,7 @@ def align(
     template: str = "ffhq",
     margin: float = 0.0,
     landmarks: str | None = None,
+    smoothing: float = 0.0,
     host: Host | None = None,
 ) -> tuple[Tensor, Faces]:
     """Square crops in which the five points lie where the template has them.
@@ -36,6 +40,9 @@ def align(
         margin: share of the side added around the template's view on each side, 0 to 1.
         landmarks: a landmark network of the zoo; the faces get its landmarks, and five points
             taken from them instead of the detector's. None asks none.
+        smoothing: for the frames of a video: deviation in frames, at most 10, of the window over
+            which the points of a face are averaged; the same face then has the same id in all
+            frames that follow each other. 0 takes each picture by itself.
         host: where networks run, and who is told how far it has come; the CPU without it.
 
     Returns:
@@ -52,6 +59,8 @@ def align(
         raise ValueError(f"size is {size}; choose {SIZES[0]} to {SIZES[1]} pixels")
     if not 0 <= margin <= 1:
         raise ValueError(f"margin is {margin}; choose 0 to 1 of the crop's side")
+    if not 0 <= smoothing <= SMOOTHEST:
+        raise ValueError(f"smoothing is {smoothing}; choose 0 to {SMOOTHEST} frames")
     check_same_pictures(image, faces)
     points = geometry.template(template).points(size, margin)
     if landmarks:
@@ -60,6 +69,8 @@ def align(
             replace(face, points=networks.five_points(face.landmarks, face.scheme))
             for face in faces
         )
+    if smoothing:
+        faces = tracks.smoothed(tracks.tracked(image, faces), smoothing)
     if not len(faces):
         return torch.zeros(0, size, size, 3), faces
     matrices = geometry.similarity(torch.stack([face.points for face in faces]), points)
