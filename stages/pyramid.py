@@ -147,6 +147,8 @@ def _squares(pixels: Tensor, factor: int) -> Tensor:
     Rows are added as they lie in memory; a product of matrices adds the columns, leaves out alpha
     and repeats grey. A strip at a time, which stays in the processor's cache in between.
     """
+    if pixels.dtype == torch.float64:
+        pixels = pixels.float()
     n, height, width, channels = pixels.shape
     h, w = height // factor, width // factor
     of_one = torch.eye(channels, 3) if channels > 1 else torch.ones(1, 3)

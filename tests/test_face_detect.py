@@ -158,7 +158,7 @@ def test_alpha_half_precision_and_one_channel():
     alpha = torch.cat([picture, torch.zeros_like(picture[..., :1])], dim=-1)
     grey = picture.mean(dim=-1, keepdim=True)
     overshoot = picture * 1.02 - 0.01
-    for other in (alpha, picture.half(), grey, overshoot):
+    for other in (alpha, picture.half(), picture.double(), grey, overshoot):
         (face,) = surest(other)
         assert float(overlap(face.box[None], want[None])) > 0.75
 
