@@ -161,7 +161,7 @@ def choose(
     candidates = [replace(face, id=number) for number, face in enumerate(candidates)]
     chosen = [face for face, keep in zip(candidates, kept, strict=True) if keep]
     return Chosen(
-        found.with_faces(replace(face, id=number) for number, face in enumerate(chosen)),
+        found.with_faces(chosen),
         found.with_faces(candidates),
         tuple(kept),
         tuple(drawn),
