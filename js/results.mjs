@@ -23,16 +23,26 @@ export function* everyNode(graph, path = [], depth = 0) {
 
 // Whether a node would get the same today as in an earlier prompt: it and all that leads to it are
 // the same, but for the choice of faces, which the result holds all of.
-export function sameCause(then, now, id, depth = 0) {
+//
+// known: answers about nodes of these two prompts, for a node that many ways lead back to.
+export function sameCause(then, now, id, known = new Map()) {
+  if (!known.has(id)) {
+    known.set(id, false); // of a circle
+    known.set(id, compareCause(then, now, id, known));
+  }
+  return known.get(id);
+}
+
+function compareCause(then, now, id, known) {
   const [before, after] = [then?.[id], now?.[id]];
-  if (!before || !after || before.class_type !== after.class_type || depth > 1000) return false;
+  if (!before || !after || before.class_type !== after.class_type) return false;
   const names = new Set([...Object.keys(before.inputs ?? {}), ...Object.keys(after.inputs ?? {})]);
   for (const name of names) {
     if (name === "chosen") continue;
     const [a, b] = [before.inputs?.[name], after.inputs?.[name]];
     if (JSON.stringify(a) !== JSON.stringify(b)) return false;
     const link = Array.isArray(a) && a.length === 2 && String(a[0]) in now;
-    if (link && !sameCause(then, now, String(a[0]), depth + 1)) return false;
+    if (link && !sameCause(then, now, String(a[0]), known)) return false;
   }
   return true;
 }
@@ -49,9 +59,10 @@ export function remembered(history, workflow, now, keys) {
   });
   entries.sort((a, b) => b.prompt[0] - a.prompt[0]);
   for (const { prompt, outputs } of entries) {
+    const known = new Map();
     for (const [id, output] of Object.entries(outputs ?? {})) {
       if (results.has(id) || !keys.some((key) => key in (output ?? {}))) continue;
-      if (sameCause(prompt[2], now, id)) results.set(id, output);
+      if (sameCause(prompt[2], now, id, known)) results.set(id, output);
     }
   }
   return results;

@@ -46,6 +46,17 @@ test("a result counts as long as nothing that leads to it has changed", () => {
   assert.ok(!sameCause(loop, loop, "1"), "a graph in a circle ends");
 });
 
+test("nodes that many ways lead back to are compared once", () => {
+  const chain = { 0: LOAD };
+  for (let node = 1; node < 60; node++) {
+    const inputs = { model: [String(node - 1), 0], clip: [String(node - 1), 1] };
+    chain[node] = { class_type: "LoraLoader", inputs };
+  }
+  assert.ok(sameCause(chain, structuredClone(chain), "59"));
+  const other = { ...chain, 0: { ...LOAD, inputs: { image: "b.png" } } };
+  assert.ok(!sameCause(chain, other, "59"));
+});
+
 function run(order, workflow, outputs, asked = prompt(0.5)) {
   const extra = { extra_pnginfo: { workflow: { id: workflow } } };
   return { prompt: [order, "id", asked, extra], outputs };
