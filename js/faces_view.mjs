@@ -139,9 +139,8 @@ export class FacesView {
       .of(choice, this.picture)
       .also.filter((box) => !this.boxes.some((face) => overlap(face, box) >= SAME));
     const address = this.urlOf(now.query);
-    if (now.query && this.image.getAttribute("src") !== address) {
-      this.image.setAttribute("src", address);
-    }
+    if (!now.query) this.image.removeAttribute("src"); // could not be saved: no other stays
+    else if (this.image.getAttribute("src") !== address) this.image.setAttribute("src", address);
     const shown = this.found.length + this.also.length;
     const taken = this.kept.filter(Boolean).length + this.also.length;
     this.count.textContent = t("countOf", { taken, shown });

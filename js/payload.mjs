@@ -17,9 +17,11 @@ function text(value) {
 
 function message(output, key) {
   if (!output || !(key in output)) return { state: "none" };
-  const value = Array.isArray(output[key]) ? output[key][0] : undefined;
-  if (!value || typeof value !== "object" || value.version !== VERSION) return { state: "other" };
-  return { state: "ok", value };
+  // More than one where ComfyUI ran the node once for each picture of a list.
+  const values = Array.isArray(output[key]) ? output[key] : [];
+  const known = values.every((value) => value && typeof value === "object" && value.version === VERSION);
+  if (!values.length || !known) return { state: "other" };
+  return { state: "ok", value: values[0], values };
 }
 
 // The address parameters of a file on the server: "" if it is none.
@@ -85,14 +87,15 @@ function pair(entry) {
 
 // The output of a node that changes faces; states as above.
 export function readPairs(output) {
-  const { state, value } = message(output, "kintsugi_compare");
-  if (state !== "ok" || !Array.isArray(value.pairs)) {
+  const { state, values } = message(output, "kintsugi_compare");
+  if (state !== "ok" || !values.every((value) => Array.isArray(value.pairs))) {
     return { state: state === "ok" ? "other" : state, pairs: [], leftOut: 0, report: "" };
   }
+  const left = values.map((value) => (isNumber(value.left_out, 0) ? value.left_out : 0));
   return {
     state,
-    pairs: value.pairs.map(pair).filter(Boolean),
-    leftOut: isNumber(value.left_out, 0) ? value.left_out : 0,
-    report: text(value.report),
+    pairs: values.flatMap((value) => value.pairs.map(pair).filter(Boolean)),
+    leftOut: left.reduce((sum, one) => sum + one, 0),
+    report: values.map((value) => text(value.report)).filter(Boolean).join("; "),
   };
 }

@@ -66,3 +66,12 @@ test("file names cannot break out of the address", () => {
   assert.equal(viewQuery({ filename: "a&b=c d.png" }), "filename=a%26b%3Dc+d.png&subfolder=&type=temp");
   assert.equal(viewQuery({ filename: "" }), "");
 });
+
+test("comparisons of a list of pictures are joined", () => {
+  const once = (title, left_out) => ({ version: 1, pairs: [{ title }], report: title, left_out });
+  const read = readPairs({ kintsugi_compare: [once("a", 2), once("b", 0), once("", 1)] });
+  assert.deepEqual(read.pairs.map((pair) => pair.title), ["a", "b", ""]);
+  assert.deepEqual([read.state, read.report, read.leftOut], ["ok", "a; b", 3]);
+  const other = [once("a", 0), { version: 2, pairs: [] }];
+  assert.equal(readPairs({ kintsugi_compare: other }).state, "other");
+});
