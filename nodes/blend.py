@@ -90,6 +90,7 @@ class Blend(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
+                    lazy=True,
                     tooltip=(
                         "Faces change only where this mask of the picture is white. Use it to "
                         "keep a hand, a microphone or a tattoo as it is."
@@ -106,6 +107,7 @@ class Blend(io.ComfyNode):
                 io.Mask.Input(
                     "damage",
                     optional=True,
+                    lazy=True,
                     tooltip=(
                         "White on scratches and holes of an old photo, such as the damage mask of "
                         "Estimate Face Damage. They are filled from their surroundings first, and "
@@ -229,12 +231,13 @@ class Blend(io.ComfyNode):
 
     @classmethod
     def check_lazy_status(cls, opacity, faces=None, crops=None, **others) -> list[str]:
-        """Ask for the faces and then their crops only if they will show."""
+        """Ask for the faces and the masks, and then for the crops, only if they will show."""
         if opacity == 0:
             return []
+        masks = [name for name in ("mask", "damage") if name in others and others[name] is None]
         if faces is None:
-            return ["faces"]
-        return ["crops"] if crops is None and len(faces) else []
+            return ["faces", *masks]
+        return masks + (["crops"] if crops is None and len(faces) else [])
 
     @classmethod
     def execute(
@@ -270,7 +273,8 @@ class Blend(io.ComfyNode):
         )
         keep(cls, faces)
         report = told(faces, notes)
-        ui = compare(picture_pairs(image, result, faces), report.partition("\n")[0])
+        shown = len(faces) + len({face.frame for face in faces})  # near by, and whole pictures
+        ui = compare(picture_pairs(image, result, faces), report.partition("\n")[0], shown)
         return io.NodeOutput(
             to_intermediate(result, result.dtype), to_intermediate(covered), report, ui=ui
         )

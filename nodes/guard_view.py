@@ -36,6 +36,12 @@ def shown(guarded: Guarded, before: Tensor, threshold: float, strips: Tensor) ->
     return {**compare(pairs, guarded.summary), **ui.PreviewImage(strips).as_dict()}
 
 
+def nothing_shown(guarded: Guarded) -> dict:
+    """The `ui` of a run without a face, with the keys that PreviewImage has: ComfyUI joins those of
+    several runs key by key."""
+    return {**compare([], guarded.summary), "images": [], "animated": (False,)}
+
+
 def level(guarded: Guarded, face: int, threshold: float) -> str:
     """How a verdict is coloured: good as it came, warn if it was changed, bad if it fails."""
     if guarded.source[face] < 0 or float(guarded.probability_after[face]) < threshold:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ..stages.batch import check_crops
+from ..stages.findings_text import shortened
 from ..stages.guard_strip import strips
-from ..stages.identity_guard import ACTIONS, THRESHOLD, guard
+from ..stages.identity_guard import ACTIONS, CHOOSING, THRESHOLD, guard
 from ..stages.invented import on_pictures
 from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
 from .choices import embedders
-from .guard_view import shown
+from .guard_view import nothing_shown, shown
 from .host import ComfyHost, show_text, to_intermediate
 
 
@@ -57,13 +58,21 @@ class IdentityGuard(io.ComfyNode):
                 io.Image.Input(
                     "candidate_1",
                     optional=True,
+                    lazy=True,
                     tooltip=(
                         "A more faithful restoration of the same crops, taken where the first one "
                         "fails."
                     ),
                 ),
-                io.Image.Input("candidate_2", optional=True, tooltip="A still more faithful one."),
-                io.Image.Input("candidate_3", optional=True, tooltip="The most faithful one."),
+                io.Image.Input(
+                    "candidate_2",
+                    optional=True,
+                    lazy=True,
+                    tooltip="A still more faithful one.",
+                ),
+                io.Image.Input(
+                    "candidate_3", optional=True, lazy=True, tooltip="The most faithful one."
+                ),
                 io.Combo.Input(
                     "embedder",
                     options=embedders(),
@@ -135,6 +144,14 @@ class IdentityGuard(io.ComfyNode):
         )
 
     @classmethod
+    def check_lazy_status(cls, action, **others) -> list[str]:
+        """Ask for the candidates only if one may be taken."""
+        if action not in CHOOSING:
+            return []
+        names = [f"candidate_{number}" for number in (1, 2, 3)]
+        return [name for name in names if name in others and others[name] is None]
+
+    @classmethod
     def execute(
         cls,
         before,
@@ -167,12 +184,19 @@ class IdentityGuard(io.ComfyNode):
             commercial_only=commercial_only,
             host=ComfyHost(),
         )
-        show_text(cls, "\n".join(guarded.actions) or guarded.summary)
+        show_text(cls, shortened("\n".join(guarded.actions)) or guarded.summary)
         if not len(faces):
             blank = to_intermediate(after[..., 0] * 0)
             pictures = to_intermediate(on_pictures(blank[:0], faces))
+            # Without a message the page would go on showing who was there before.
             return io.NodeOutput(
-                to_intermediate(after), faces, 1.0, blank, pictures, guarded.report
+                to_intermediate(after),
+                faces,
+                1.0,
+                blank,
+                pictures,
+                guarded.report,
+                ui=nothing_shown(guarded),
             )
         known = guarded.faces or faces
         mask = guarded.invented.mask

@@ -43,6 +43,9 @@ from .references import Recogniser, References, gather
 #: What may be done with a face below the threshold.
 ACTIONS = ("back off", "report", "pick", "refuse")
 
+#: Those that may take a candidate.
+CHOOSING = ("back off", "pick")
+
 #: Probability of the same person that a result must reach.
 THRESHOLD = 0.5
 
@@ -162,10 +165,10 @@ def guard(
     first = replace(first, probability=judge.weigh(everyone, first))
     batches = [after, *_fitting(candidates, after, notes)]
     chosen = Choice.of(after, first)
-    if action in ("back off", "pick"):
+    if action in CHOOSING:
         try_candidates(judge, chosen, batches[1:], threshold, pick=action == "pick")
     if action == "back off":
-        _give_up(chosen, original, floor)
+        _give_up(chosen, original, min(floor, threshold))
         give_back(judge, chosen, threshold)
     if action != "report":
         _give_up(chosen, original, threshold)

@@ -104,6 +104,12 @@ def test_refuse_puts_the_original_back():
     assert result.actions[2].startswith("refused")
 
 
+def test_threshold_0_refuses_nobody():
+    for action in ("back off", "refuse", "pick"):
+        result = guarded(SOFT, STRANGERS, threshold=0.0, action=action)
+        assert torch.equal(result.crops, STRANGERS), action
+
+
 def test_back_off_keeps_as_much_as_it_can_in_eight_measurements():
     half = 0.35 * PEOPLE + 0.65 * STRANGERS
     result = guarded(SOFT, half, floor=0.0)

@@ -204,7 +204,46 @@ def only_so_many_previews_are_sent(host, folders):
     assert message["pairs"][0]["before"]["filename"].endswith(".jpg")
 
 
+def records_of_a_list_of_pictures_stand_side_by_side(host, folders):
+    from types import SimpleNamespace
+
+    import torch
+
+    metadata = importlib.import_module("pack.nodes.metadata")
+    stages = importlib.import_module("pack.stages.faces")
+    record = importlib.import_module("pack.stages.provenance").Provenance(filled=True)
+    box = torch.tensor([2.0, 2.0, 6.0, 6.0])
+    face = stages.Face(0, 0, box, 0.9, torch.zeros(5, 2), provenance=record)
+    mended, nobody = stages.Faces((face,), 1, 8, 8), stages.Faces((), 1, 8, 8)
+    info = {}
+    node = SimpleNamespace(hidden=SimpleNamespace(extra_pnginfo=info, unique_id="7"))
+    metadata.keep(node, nobody)
+    assert info == {}, "nothing is said of a picture that nothing was done to"
+    metadata.keep(node, mended)
+    assert len(info["kintsugi"]["7"]["faces"]) == 1
+    for number, faces in enumerate((nobody, mended), 2):
+        metadata.keep(node, faces)
+        assert len(info["kintsugi"]["7"]) == number
+    assert [len(one["faces"]) for one in info["kintsugi"]["7"]] == [1, 0, 1]
+
+
+def what_a_setting_makes_useless_is_not_asked_for(host, folders):
+    blend = importlib.import_module("pack.nodes.blend").Blend
+    faces = importlib.import_module("pack.stages.faces").Faces((), 1, 8, 8)
+    wired = {"faces": None, "crops": None, "mask": None, "damage": None}
+    assert blend.check_lazy_status(opacity=0, **wired) == []
+    assert blend.check_lazy_status(opacity=1, **wired) == ["faces", "mask", "damage"]
+    assert blend.check_lazy_status(opacity=1, faces=faces, crops=None, mask=1) == []
+    guard = importlib.import_module("pack.nodes.identity_guard").IdentityGuard
+    wired = {"candidate_1": None, "candidate_3": None}
+    assert guard.check_lazy_status(action="report", **wired) == []
+    assert guard.check_lazy_status(action="back off", **wired) == ["candidate_1", "candidate_3"]
+    assert guard.check_lazy_status(action="pick", candidate_1=1) == []
+
+
 CHECKS = (
+    records_of_a_list_of_pictures_stand_side_by_side,
+    what_a_setting_makes_useless_is_not_asked_for,
     folders_are_added_to_what_others_registered,
     networks_live_under_the_memory_manager_and_are_read_once,
     the_oldest_network_is_given_back,

@@ -127,5 +127,7 @@ def test_the_saved_picture_says_what_was_done(server, inputs, info):
 def test_a_picture_without_a_face_goes_through(server, inputs, info):
     entry = server.run(graph(info, "nobody_guarded.png"))
     assert "no faces" in text(entry, "report")
+    (shown,) = entry["outputs"]["guard"]["kintsugi_compare"]
+    assert shown["pairs"] == [] and "no faces" in shown["report"], "nobody of an earlier run"
     (path,) = server.images(entry, "save")
     np.testing.assert_array_equal(pixels(path), pixels(inputs / "nobody_guarded.png"))
