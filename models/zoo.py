@@ -62,6 +62,15 @@ def allowed(card: ModelCard, *, commercial_only: bool = False) -> bool:
     return not commercial_only or card.commercial == "yes"
 
 
+def check_allowed(card: ModelCard, commercial_only: bool) -> None:
+    """Raises ValueError if a licence filter does not let `card` pass."""
+    if not allowed(card, commercial_only=commercial_only):
+        raise ValueError(
+            f"{card.title} is not cleared for commercial use ({card.reason}) and 'commercial use "
+            "only' is on; choose another model or turn the filter off"
+        )
+
+
 def available(
     kind: str | None = None, library: Library | None = None, *, commercial_only: bool = False
 ) -> list[ModelCard]:

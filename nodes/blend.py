@@ -208,6 +208,18 @@ class Blend(io.ComfyNode):
                     tooltip="Fixes the grain that is added: the same seed gives the same grain.",
                     **ADVANCED,
                 ),
+                io.Boolean.Input(
+                    "commercial_only",
+                    default=False,
+                    optional=True,
+                    label_on="commercial use only",
+                    label_off="any licence",
+                    tooltip=(
+                        "Refuses every model whose licence does not clearly allow commercial use, "
+                        "so that none slips into paid work."
+                    ),
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 io.Image.Output(

@@ -53,6 +53,18 @@ class DegradationEstimate(io.ComfyNode):
                     ),
                     **ADVANCED,
                 ),
+                io.Boolean.Input(
+                    "commercial_only",
+                    default=False,
+                    optional=True,
+                    label_on="commercial use only",
+                    label_off="any licence",
+                    tooltip=(
+                        "Refuses every model whose licence does not clearly allow commercial use, "
+                        "so that none slips into paid work."
+                    ),
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 FacesType.Output(
@@ -89,11 +101,13 @@ class DegradationEstimate(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, crops, faces, overlay) -> io.NodeOutput:
+    def execute(cls, crops, faces, overlay, commercial_only=False) -> io.NodeOutput:
         """Look; the stand-in crop of a picture without a face goes through as it is."""
         crops = check_crops(crops)
         given = crops if len(faces) else crops[:0]
-        advice = advise(given, faces, opacity=overlay, host=ComfyHost())
+        advice = advise(
+            given, faces, opacity=overlay, commercial_only=commercial_only, host=ComfyHost()
+        )
         show_text(cls, shortened(advice.report))
         heat_map = advice.heat_map if len(faces) else crops[..., :3]
         summary, *lines = advice.report.splitlines()

@@ -92,6 +92,18 @@ class LandmarkAlign(io.ComfyNode):
                     ),
                     **ADVANCED,
                 ),
+                io.Boolean.Input(
+                    "commercial_only",
+                    default=False,
+                    optional=True,
+                    label_on="commercial use only",
+                    label_off="any licence",
+                    tooltip=(
+                        "Refuses every model whose licence does not clearly allow commercial use, "
+                        "so that none slips into paid work."
+                    ),
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -111,7 +123,7 @@ class LandmarkAlign(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image, faces, size, landmarks, margin, template, smoothing=0.0
+        cls, image, faces, size, landmarks, margin, template, smoothing=0.0, commercial_only=False
     ) -> io.NodeOutput:
         """Align; an empty batch would crash preview and save nodes, so a black crop stands in."""
         crops, aligned = align(
@@ -122,6 +134,7 @@ class LandmarkAlign(io.ComfyNode):
             margin=margin,
             landmarks=None if landmarks == OF_THE_DETECTOR else landmarks,
             smoothing=smoothing,
+            commercial_only=commercial_only,
             host=ComfyHost(),
         )
         if not len(aligned):

@@ -54,6 +54,7 @@ def blend(
     mask: Tensor | None = None,
     damage: Tensor | None = None,
     upscaled: Tensor | None = None,
+    commercial_only: bool = False,
     host: Host | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Put restored crops back into their pictures.
@@ -81,6 +82,7 @@ def blend(
         damage: likewise: scratches and holes, above 0.5; they are filled first and are part of the
             mask returned.
         upscaled: (B, H', W', C), the same pictures at another size; the faces go there instead.
+        commercial_only: refuse a parser whose licence does not clearly allow commercial use.
 
     Returns:
         image (B, H, W, C) in the dtype and on the device it came in, and mask (B, H, W) float32;
@@ -125,7 +127,7 @@ def blend(
     said = _Notes()
     if shape in ("parsed", "all"):
         host = host or Host()
-        settings = replace(settings, parser=masks.choose_parser(parser, host))
+        settings = replace(settings, parser=masks.choose_parser(parser, host, commercial_only))
         if settings.parser is None:
             said.all("no parser is on disk: the oval bounds the faces")
     if shape in ("hull", "all") and any(face.landmarks is None for face in faces):

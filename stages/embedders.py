@@ -120,11 +120,7 @@ def choose(
     card = zoo.CARDS.get(name)
     if name not in EMBEDDERS or card is None:
         raise ValueError(f"unknown embedder {name!r}; choose auto or one of {', '.join(EMBEDDERS)}")
-    if not zoo.allowed(card, commercial_only=commercial_only):
-        raise ValueError(
-            f"{card.title} is not cleared for commercial use ({card.reason}) and 'commercial use "
-            "only' is on; choose another embedder or turn the filter off"
-        )
+    zoo.check_allowed(card, commercial_only)
     return card
 
 

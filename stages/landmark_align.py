@@ -28,6 +28,7 @@ def align(
     margin: float = 0.0,
     landmarks: str | None = None,
     smoothing: float = 0.0,
+    commercial_only: bool = False,
     host: Host | None = None,
 ) -> tuple[Tensor, Faces]:
     """Square crops in which the five points lie where the template has them.
@@ -43,6 +44,7 @@ def align(
         smoothing: for the frames of a video: deviation in frames, at most 10, of the window over
             which the points of a face are averaged; the same face then has the same id in all
             frames that follow each other. 0 takes each picture by itself.
+        commercial_only: refuse a network whose licence does not clearly allow commercial use.
         host: where networks run, and who is told how far it has come; the CPU without it.
 
     Returns:
@@ -50,7 +52,7 @@ def align(
         and the faces, each with its Crop.
 
     Raises:
-        ValueError: `faces` are of other pictures, or a setting is out of range.
+        ValueError: `faces` are of other pictures, a setting is out of range, or a licence refused.
 
     Convention: Crop.matrix maps picture pixels to crop pixels, pixel centres at whole numbers.
     """
@@ -64,7 +66,9 @@ def align(
     check_same_pictures(image, faces)
     points = geometry.template(template).points(size, margin)
     if landmarks:
-        faces = networks.landmarks(image, faces, model=landmarks, host=host)
+        faces = networks.landmarks(
+            image, faces, model=landmarks, commercial_only=commercial_only, host=host
+        )
         faces = faces.with_faces(
             replace(face, points=networks.five_points(face.landmarks, face.scheme))
             for face in faces

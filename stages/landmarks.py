@@ -92,6 +92,7 @@ def landmarks(
     *,
     model: str = DEFAULT,
     scheme: str | None = None,
+    commercial_only: bool = False,
     host: Host | None = None,
 ) -> Faces:
     """The same faces with landmarks.
@@ -101,6 +102,7 @@ def landmarks(
         faces: faces of these pictures, with their five points.
         model: a landmark network of the zoo.
         scheme: numbering wanted; None is that of the network. "ibug68" can be had of 98 points.
+        commercial_only: refuse a network whose licence does not clearly allow commercial use.
 
     Returns:
         Faces with `landmarks` and `scheme` set, all else as it was.
@@ -111,6 +113,7 @@ def landmarks(
     image = check(image)
     check_same_pictures(image, faces)
     card = choose(model)
+    zoo.check_allowed(card, commercial_only)
     view = VIEWS[card.architecture]
     wanted = scheme or view.scheme
     if wanted not in (view.scheme, "ibug68"):

@@ -183,11 +183,14 @@ def parsed(
     return face, skin
 
 
-def choose_parser(parser: str, host: Host) -> str | None:
-    """The parser that a name stands for; "auto" is the first on disk, None if there is none."""
+def choose_parser(parser: str, host: Host, commercial_only: bool = False) -> str | None:
+    """The parser that a name stands for; "auto" is the first on disk, None if there is none. With
+    `commercial_only` one whose licence does not clearly allow such use is refused."""
     if parser != "auto":
-        return parsing.choose(parser).name
-    found = zoo.available("parser", host.library)
+        card = parsing.choose(parser)
+        zoo.check_allowed(card, commercial_only)
+        return card.name
+    found = zoo.available("parser", host.library, commercial_only=commercial_only)
     return found[0].name if found else None
 
 

@@ -71,11 +71,7 @@ def choose(
     if model not in known:
         raise ValueError(f"unknown restorer {model!r}; choose auto or one of {', '.join(known)}")
     card = zoo.CARDS[model]
-    if not zoo.allowed(card, commercial_only=commercial_only):
-        raise ValueError(
-            f"{card.title} is not cleared for commercial use ({card.reason}) and 'commercial use "
-            "only' is on; choose another model or turn the filter off"
-        )
+    zoo.check_allowed(card, commercial_only)
     return card
 
 

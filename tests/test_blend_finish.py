@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from damage_for_tests import degradation
 from faces_for_tests import grainy_picture, place, smooth_picture
 
+from kintsugi.models import zoo
 from kintsugi.stages import (
     artefacts,
     colour,
@@ -24,6 +25,7 @@ from kintsugi.stages import (
 from kintsugi.stages.blend import blend
 from kintsugi.stages.degradation_estimate import KINDS, Degradation, Finding
 from kintsugi.stages.fill import fill, missing
+from kintsugi.stages.host import Host
 from kintsugi.stages.landmark_align import align
 
 
@@ -137,7 +139,7 @@ def test_a_parsed_mask_is_what_both_crops_agree_on(monkeypatch):
             return both
 
     monkeypatch.setattr(masks.parsing, "parse", lambda *crops, **rest: Seen())
-    monkeypatch.setattr(masks, "choose_parser", lambda parser, host: "bisenet")
+    monkeypatch.setattr(masks, "choose_parser", lambda *_: "bisenet")
     picture = grainy_picture(300, 300)
     crops, faces = aligned(picture, degrees=0)
     result, mask = blend(picture, crops * 0.5, faces, shape="parsed", colour="none")
@@ -153,6 +155,19 @@ def test_without_a_parser_the_oval_is_used_and_said():
     notes: list[str] = []
     _, mask = blend(picture, crops, faces, shape="parsed", notes=notes)
     assert any("no parser" in line for line in notes) and mask.max() == 1
+
+
+def test_models_without_a_clear_licence_are_refused_where_that_is_asked(monkeypatch):
+    picture = grainy_picture(200, 200)
+    crops, faces = aligned(picture, side=120)
+    options = {"shape": "parsed", "commercial_only": True}
+    with pytest.raises(ValueError, match="BiSeNet.*not cleared.*choose another model"):
+        blend(picture, softened(crops), faces, parser="bisenet", **options)
+    with pytest.raises(ValueError, match="98 points is not cleared"):
+        align(picture, faces, landmarks="awing-fan-98", commercial_only=True)
+    monkeypatch.setattr(zoo, "_on_disk", lambda card, *_: card.kind == "parser")
+    assert masks.choose_parser("auto", Host()) == "bisenet"
+    assert masks.choose_parser("auto", Host(), commercial_only=True) is None
 
 
 def test_a_users_mask_bounds_every_change_also_at_another_size():
