@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ MODEL = "kintsugi-restorer"
 
 #: Shares of another person's crop, and those that must be caught.
 SHARES, CAUGHT = (0.2, 0.4, 0.6, 0.8, 1.0), 0.6
+
+#: Share of the honest restorations of heavy damage that the fit lets through.
+KEPT = 0.95
 
 #: Kinds of swap: their clean photo, their restored one, the clean one in the face's own tones, and
 #: that inside a soft oval alone.
@@ -277,20 +281,25 @@ def bands(folder: Path, count: int = 30) -> list[str]:
     ]
 
 
-def fit_curve(good: Tensor, bad: Tensor) -> structure.Curve:
+def fit_curve(good: Tensor, bad: Tensor, sign: int) -> structure.Curve:
     """The logistic curve between figures (N, K) of honest and of broken results, which count the
-    same in all."""
+    same in all.
+
+    sign: of the weights. Without it an octave that two honest results have less of than a swap
+    would speak against the person, and a crop compared with itself be less than certain.
+    """
     figures = torch.cat([good, bad]).double()
     wanted = torch.cat([torch.ones(len(good)), torch.zeros(len(bad))]).double()
     counts = torch.where(wanted > 0, 1 / len(good), 1 / len(bad))
     mean, deviation = figures.mean(0), figures.std(0).clamp(min=1e-6)
     ready = (figures - mean) / deviation
-    slope = torch.zeros(figures.shape[1], dtype=torch.double, requires_grad=True)
+    roots = torch.full((figures.shape[1],), 0.5, dtype=torch.double, requires_grad=True)
     bias = torch.zeros((), dtype=torch.double, requires_grad=True)
-    solver = torch.optim.LBFGS([slope, bias], max_iter=300, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS([roots, bias], max_iter=300, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         solver.zero_grad()
+        slope = sign * roots.square()
         told = torch.nn.functional.binary_cross_entropy_with_logits(
             bias + ready @ slope, wanted, reduction="none"
         )
@@ -299,7 +308,7 @@ def fit_curve(good: Tensor, bad: Tensor) -> structure.Curve:
         return value
 
     solver.step(loss)
-    weights = (slope / deviation).detach()
+    weights = (sign * roots.square() / deviation).detach()
     offset = float(bias.detach() - (weights * mean).sum())
     return structure.Curve(round(offset, 3), tuple(round(float(w), 3) for w in weights))
 
@@ -322,9 +331,14 @@ def fit(folder: Path, count: int) -> list[str]:
         for face in (*strangers, lost.pop("mean face")):
             bad.append(structure.forms(old, octaves.plane(face, structure.SIDE)))
         tinted += [structure.tones(tones, structure.lab(face)) for face in lost.values()]
+    forms = fit_curve(torch.cat(good), torch.cat(bad), 1)
+    # Of honest restorations, the hardest ones included, this share is let through.
+    hardest = structure.forms(old, octaves.plane(restored, structure.SIDE))
+    least = torch.logit(forms(hardest).double()).quantile(1 - KEPT)
+    forms = replace(forms, bias=round(forms.bias - min(float(least), 0.0), 3))
     return [
-        f"FORMS = {fit_curve(torch.cat(good), torch.cat(bad))}",
-        f"TONES = {fit_curve(torch.cat(plain), torch.cat(tinted))}",
+        f"FORMS = {forms}",
+        f"TONES = {fit_curve(torch.cat(plain), torch.cat(tinted), -1)}",
     ]
 
 

@@ -13,6 +13,7 @@ from faces_for_tests import place
 from kintsugi.models import zoo
 from kintsugi.stages import back_off, identity_guard, references
 from kintsugi.stages.degradation_estimate import KINDS, Degradation, Finding
+from kintsugi.stages.detail import blur
 from kintsugi.stages.identity_guard import guard
 from kintsugi.stages.octaves import ELLIPSES
 from kintsugi.stages.references import Recogniser
@@ -102,6 +103,16 @@ def test_refuse_puts_the_original_back():
     assert torch.equal(result.crops[2:], SOFT[2:]) and torch.equal(result.crops[:2], PEOPLE[:2])
     assert result.source == (0, 0, -1, -1)
     assert result.actions[2].startswith("refused")
+
+
+def test_nothing_is_more_alike_than_the_original_itself():
+    self_alike = agreement(SOFT, SOFT).probability
+    assert (self_alike > 0.95).all()
+    for worse in (PEOPLE, SOFT.roll(3, 2), 0.8 * SOFT + 0.1, (SOFT + STRANGERS) / 2):
+        assert (agreement(SOFT, worse).probability <= self_alike).all()
+    blurred = torch.stack([blur(face.permute(2, 0, 1)[None], 31, 6.0)[0] for face in SOFT])
+    result = guarded(SOFT, SOFT, action="pick", candidates=[blurred.permute(0, 2, 3, 1)])
+    assert result.source == (0, 0, 0, 0), "the original itself is kept"
 
 
 def test_threshold_0_refuses_nobody():
