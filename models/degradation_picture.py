@@ -30,20 +30,23 @@ COARSEST = 8
 
 
 class Block(nn.Module):
-    """One 3 x 3 convolution around a shortcut; `idle` ones begin as nothing but that."""
+    """One 3 x 3 convolution around a shortcut; begins as nothing but that."""
 
-    def __init__(self, width: int, idle: bool = False):
+    def __init__(self, width: int):
         super().__init__()
         self.norm = nn.GroupNorm(1, width)
         self.conv = nn.Conv2d(width, width, 3, padding=1)
-        if idle:
-            nn.init.zeros_(self.conv.weight)
-            nn.init.zeros_(self.conv.bias)
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, width) to the same."""
         found = F.silu(self.conv(self.norm(x.permute(0, 3, 1, 2))))
         return found.permute(0, 2, 3, 1).add_(x)
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(Block(width) for _ in range(count)))
 
 
 class Picture(nn.Module):
@@ -58,18 +61,17 @@ class Picture(nn.Module):
         self.stem = nn.Linear(3 * SHUFFLE**2, fine)
         self.loudness = nn.Conv2d(fine, middle, 1)
         self.down = nn.Conv2d(fine, middle, 2, 2)
-        self.near = Block(middle)
+        self.near = _blocks(middle, 1)
         self.lower = nn.Conv2d(middle, coarse, 2, 2)
-        self.deep = Block(coarse)
+        self.deep = _blocks(coarse, 2)
         self.lowest = nn.Conv2d(coarse, coarse, 2, 2)
-        self.whole = Block(coarse)
-        self.wider = Block(coarse, idle=True)
+        self.whole = _blocks(coarse, 3)
         # Where on the aligned face a place lies: what is white there may be teeth.
         self.place = nn.Parameter(torch.zeros(1, coarse, COARSEST, COARSEST))
         self.widen = nn.Conv2d(coarse, coarse, 1)
-        self.deep_again = Block(coarse, idle=True)
+        self.deep_again = _blocks(coarse, 2)
         self.join = nn.Conv2d(coarse, middle, 1)
-        self.near_again = Block(middle, idle=True)
+        self.near_again = _blocks(middle, 2)
         self.where = nn.Conv2d(middle, 1, 1)
         self.refine = nn.Conv2d(middle, fine, 1)
         self.around = nn.Conv2d(fine, fine, 3, padding=1)
@@ -92,8 +94,8 @@ class Picture(nn.Module):
         near = self.near(F.silu(near))  # (N, 32, 32, middle)
         deep = self.deep(F.silu(_conv(self.lower, near)))  # (N, 16, 16, coarse)
         whole = F.silu(_conv(self.lowest, deep)) + self.place.permute(0, 2, 3, 1)
-        whole = self.wider(self.whole(whole))  # (N, 8, 8, coarse)
-        flat = near.flatten(1, 2)
+        whole = self.whole(whole)  # (N, 8, 8, coarse)
+        flat = near.flatten(1, 2).float()  # a variance asks for it where training is in half
         mean = flat.mean(1)
         features = [mean, flat.square().mean(1) - mean.square(), _highest(near)]
         features += [whole.flatten(1, 2).mean(1), _highest(deep)]

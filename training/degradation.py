@@ -113,6 +113,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--half", action="store_true", help="the U-Net in bfloat16, for processors that have it"
+    )
     parser.add_argument("--start", type=Path, help="weights to start from")
     return parser.parse_args()
 
@@ -153,7 +156,8 @@ def main() -> None:
     rng = np.random.default_rng([options.seed, step, rank])
     while (now := agree(spent + time.monotonic() - begun)) < total:
         view, signs, zoom, *parts = draw(samples, chances, rng)
-        features, drawn, where = network.picture(view)
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.half):
+            features, drawn, where = network.picture(view)
         figures = network.figures(features, hide(signs, network), zoom)
         where = where + figures[-1].view(-1, 1, 1, 1)
         terms = figure_losses(figures, parts[:3])
