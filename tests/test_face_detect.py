@@ -312,3 +312,36 @@ def test_turning_upright_undoes_a_turn():
     eyes = (face.points[:2].double() @ matrix[:, :2].T + matrix[:, 2])[:2]
     assert abs(float(eyes[0, 1] - eyes[1, 1])) < 0.15 * float(eyes[1, 0] - eyes[0, 0])
     assert float(torch.linalg.det(matrix[:, :2])) > 0
+
+
+def test_every_run_asks_the_detector_that_is_named():
+    class AskedError(Exception):
+        pass
+
+    class Clerk(Host):
+        def load(self, name):
+            raise AskedError(name)
+
+    clerk, picture = Clerk(), torch.rand(1, 64, 64, 3)
+    for named, meant in (
+        ("auto", "kintsugi-detector"),
+        ("retinaface-resnet50", "retinaface-resnet50"),
+        ("yunet", "yunet"),
+        ("auto", "kintsugi-detector"),
+    ):
+        with pytest.raises(AskedError, match=f"^{meant}$"):
+            detect(picture, detector=named, host=clerk)
+
+
+def test_a_picture_of_12_megapixels_is_looked_at_small(monkeypatch):
+    """Peers take two minutes for one: faces of a hundredth of its side need no full resolution."""
+    asked = []
+    ask = face_search.ask
+
+    def watched(network, card, pixels, device):
+        asked.append(pixels.shape[0] * pixels.shape[-2] * pixels.shape[-1])
+        return ask(network, card, pixels, device)
+
+    monkeypatch.setattr(face_search, "ask", watched)
+    assert len(find(torch.full((1, 3008, 4000, 3), 0.5))) == 0
+    assert sum(asked) < 0.2 * 3008 * 4000

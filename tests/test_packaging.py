@@ -44,6 +44,24 @@ def test_the_pack_imports_without_comfyui():
     assert done.returncode == 0, done.stderr
 
 
+def test_what_others_share_is_as_it_was_after_every_import():
+    """Peers patch torch.load for the whole process and put folders in front of everybody's."""
+    script = (
+        "import sys, torch\n"
+        f"sys.path.insert(0, r'{ROOT / 'tests'}')\n"
+        "import conftest, importlib, pkgutil\n"
+        "shared = torch.load, list(sys.path), torch.get_default_dtype()\n"
+        "for name in ('models', 'stages'):\n"
+        "    package = importlib.import_module(f'kintsugi.{name}')\n"
+        "    for module in pkgutil.iter_modules(package.__path__):\n"
+        "        importlib.import_module(f'kintsugi.{name}.{module.name}')\n"
+        "now = torch.load, list(sys.path), torch.get_default_dtype()\n"
+        "assert now == shared\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_served_folder_exists():
     tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
     served = [
