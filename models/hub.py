@@ -1,7 +1,8 @@
 """From a card to its file: found on disk, or fetched from the Hub once, whole and checked.
 
 The only module of `models` that reads the environment: KINTSUGI_MODELS and COMFYUI_PATH for
-folders; HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE as huggingface_hub means them.
+folders; HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE as huggingface_hub means them; and
+REQUESTS_CA_BUNDLE, which names the certificates of company proxies.
 """
 
 from __future__ import annotations
@@ -204,7 +205,8 @@ def _from_source(
         tick()
 
     try:
-        download(location, headers, partial, size, follow)
+        trusted = os.environ.get("REQUESTS_CA_BUNDLE")
+        download(location, headers, partial, size, follow, trusted)
     except TransferError as error:
         if error.status == 416:
             partial.unlink(missing_ok=True)

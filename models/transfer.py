@@ -136,7 +136,12 @@ def in_background(produce: Callable[[], Iterable], tick: Tick) -> Iterator:
 
 
 def download(
-    url: str, headers: Mapping[str, str], partial: Path, size: int | None, tick: Tick
+    url: str,
+    headers: Mapping[str, str],
+    partial: Path,
+    size: int | None,
+    tick: Tick,
+    trusted: str | None = None,
 ) -> None:
     """Fill `partial` with the bytes of `url`, going on where it stops.
 
@@ -146,6 +151,7 @@ def download(
         partial: the file; missing or holding the beginning of what is fetched.
         size: bytes in all; None where unknown.
         tick: called often; may raise to stop, which keeps the partial file.
+        trusted: a file of certificates that are trusted too.
 
     Raises:
         TransferError: the bytes did not all arrive in the end.
@@ -158,8 +164,8 @@ def download(
             done = 0
         if size is not None and done == size and done:
             return
-        stream = contextlib.closing(in_background(lambda: _stream(url, headers, done), tick))
-        with partial.open("ab") as file, stream as chunks:
+        stream = in_background(lambda: _stream(url, headers, done, trusted), tick)
+        with partial.open("ab") as file, contextlib.closing(stream) as chunks:
             for start, chunk in chunks:
                 if start != file.tell():
                     file.truncate(start)
@@ -184,7 +190,9 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _stream(url: str, headers: Mapping[str, str], done: int) -> Iterator[tuple[int, bytes]]:
+def _stream(
+    url: str, headers: Mapping[str, str], done: int, trusted: str | None
+) -> Iterator[tuple[int, bytes]]:
     """Offset and bytes of each chunk of `url`, from `done` on or, if refused, from 0."""
     if not url.startswith(("http://", "https://")):  # urllib would read local files too
         raise TransferError(f"the Hub sent us to {url[:60]!r}, which is no web address", 404)
@@ -194,7 +202,7 @@ def _stream(url: str, headers: Mapping[str, str], done: int) -> Iterator[tuple[i
     if done:
         request.add_header("Range", f"bytes={done}-")
     try:
-        with _opener().open(request, timeout=SILENCE) as response:
+        with _opener(trusted).open(request, timeout=SILENCE) as response:
             at = _start(response) if done else 0
             expected = response.length
             while chunk := response.read1(CHUNK):
@@ -231,15 +239,15 @@ def _start(response) -> int:
 
 
 @functools.cache
-def _opener() -> urllib.request.OpenerDirector:
-    """An opener that trusts the system's certificates and those that Python packages carry.
+def _opener(trusted: str | None) -> urllib.request.OpenerDirector:
+    """An opener that trusts the system's certificates, those that Python packages carry, and those
+    of a file.
 
     Python on macOS and in some containers finds no system certificates; certifi comes with the
-    HTTP clients beside us, and company proxies are named in REQUESTS_CA_BUNDLE.
+    HTTP clients beside us.
     """
     context = ssl.create_default_context()
-    bundles = [os.environ.get("REQUESTS_CA_BUNDLE"), _certifi()]
-    for bundle in filter(None, bundles):
+    for bundle in filter(None, (trusted, _certifi())):
         if os.path.isfile(bundle):
             context.load_verify_locations(bundle)
     return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))

@@ -119,6 +119,7 @@ def test_a_file_cut_anywhere_is_named(tmp_path, form, tenth):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("change", ["cut", "byte"])
 @pytest.mark.parametrize("form", ["zip", "old"])
 def test_small_files_broken_at_any_place_are_named(tmp_path, form, change):

@@ -51,7 +51,7 @@ def test_it_learns_what_adam_learns():
 
 def test_weights_at_either_end_of_the_estimator_are_left_to_adam():
     ends = {"picture.stem.weight", "picture.missing.weight", "condense.weight", "out.weight"}
-    hidden = {"picture.near.conv.weight", "first.weight"}
+    hidden = {"picture.near.0.conv.weight", "first.weight"}
     check_ends(Degradation(), degradation.OUTER, hidden, ends)
 
 
