@@ -85,7 +85,7 @@ def _load_zip(path: Path, size: int):
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         raise WeightsError(path, f"is cut off or damaged ({error})", AGAIN) from error
     claimed = sum(entry.file_size for entry in entries)
     if claimed > size or any(entry.compress_type for entry in entries):

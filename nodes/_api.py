@@ -29,6 +29,21 @@ def _accepts(function, keyword: str) -> bool:
 ADVANCED = {"advanced": True} if _accepts(io.Float.Input.__init__, "advanced") else {}
 
 
+def licence_filter(tooltip: str = "", optional: bool = True) -> io.Boolean.Input:
+    """The licence filter, as every node with models has it; inputs that came later are optional."""
+    return io.Boolean.Input(
+        "commercial_only",
+        default=False,
+        optional=optional,
+        label_on="commercial use only",
+        label_off="any licence",
+        tooltip=tooltip
+        or "Refuses every model whose licence does not clearly allow commercial use, so that none "
+        "slips into paid work.",
+        **ADVANCED,
+    )
+
+
 def Schema(**keywords) -> io.Schema:  # noqa: N802
     """`io.Schema` without the keywords this core does not know.
 

@@ -9,7 +9,7 @@ from ..stages.faces import Faces
 from ..stages.masks import PARTS, SHAPES
 from ..stages.seams import JOINS
 from ..stages.sharpness import MODES
-from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
+from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter
 from .choices import parsers
 from .host import ComfyHost, painted, to_intermediate
 from .metadata import keep, told
@@ -208,18 +208,7 @@ class Blend(io.ComfyNode):
                     tooltip="Fixes the grain that is added: the same seed gives the same grain.",
                     **ADVANCED,
                 ),
-                io.Boolean.Input(
-                    "commercial_only",
-                    default=False,
-                    optional=True,
-                    label_on="commercial use only",
-                    label_off="any licence",
-                    tooltip=(
-                        "Refuses every model whose licence does not clearly allow commercial use, "
-                        "so that none slips into paid work."
-                    ),
-                    **ADVANCED,
-                ),
+                licence_filter(),
             ],
             outputs=[
                 io.Image.Output(

@@ -6,7 +6,7 @@ from ..stages.advice import advise
 from ..stages.batch import check_crops
 from ..stages.fill import missing
 from ..stages.findings_text import shortened
-from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
+from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter
 from .host import ComfyHost, show_text, to_intermediate
 from .ui import compare, crop_pairs
 
@@ -53,18 +53,7 @@ class DegradationEstimate(io.ComfyNode):
                     ),
                     **ADVANCED,
                 ),
-                io.Boolean.Input(
-                    "commercial_only",
-                    default=False,
-                    optional=True,
-                    label_on="commercial use only",
-                    label_off="any licence",
-                    tooltip=(
-                        "Refuses every model whose licence does not clearly allow commercial use, "
-                        "so that none slips into paid work."
-                    ),
-                    **ADVANCED,
-                ),
+                licence_filter(),
             ],
             outputs=[
                 FacesType.Output(

@@ -7,7 +7,7 @@ from ..stages.findings_text import shortened
 from ..stages.guard_strip import strips
 from ..stages.identity_guard import ACTIONS, CHOOSING, THRESHOLD, guard
 from ..stages.invented import on_pictures
-from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
+from ._api import CATEGORY, FacesType, Schema, io, licence_filter
 from .choices import embedders
 from .guard_view import nothing_shown, shown
 from .host import ComfyHost, show_text, to_intermediate
@@ -103,13 +103,9 @@ class IdentityGuard(io.ComfyNode):
                         "best of all wired results for each face. refuse: the original."
                     ),
                 ),
-                io.Boolean.Input(
-                    "commercial_only",
-                    default=False,
-                    label_on="commercial use only",
-                    label_off="any licence",
-                    tooltip="Refuses embedders that are not clearly cleared for commercial use.",
-                    **ADVANCED,
+                licence_filter(
+                    "Refuses embedders that are not clearly cleared for commercial use.",
+                    optional=False,
                 ),
             ],
             outputs=[

@@ -6,7 +6,7 @@ import torch
 
 from ..stages.geometry import TEMPLATES
 from ..stages.landmark_align import SIZES, SMOOTHEST, align, footprint
-from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
+from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter
 from .choices import landmark_models
 from .host import ComfyHost, to_intermediate
 
@@ -92,18 +92,7 @@ class LandmarkAlign(io.ComfyNode):
                     ),
                     **ADVANCED,
                 ),
-                io.Boolean.Input(
-                    "commercial_only",
-                    default=False,
-                    optional=True,
-                    label_on="commercial use only",
-                    label_off="any licence",
-                    tooltip=(
-                        "Refuses every model whose licence does not clearly allow commercial use, "
-                        "so that none slips into paid work."
-                    ),
-                    **ADVANCED,
-                ),
+                licence_filter(),
             ],
             outputs=[
                 io.Image.Output(

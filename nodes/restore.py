@@ -6,7 +6,7 @@ from ..stages.batch import check_crops
 from ..stages.faces import Faces
 from ..stages.provenance import after_restore
 from ..stages.restore import restore
-from ._api import ADVANCED, CATEGORY, FacesType, Schema, io
+from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter
 from .choices import restorers
 from .host import ComfyHost, to_intermediate
 from .ui import compare, crop_pairs
@@ -117,17 +117,7 @@ class Restore(io.ComfyNode):
                     ),
                     **ADVANCED,
                 ),
-                io.Boolean.Input(
-                    "commercial_only",
-                    default=False,
-                    label_on="commercial use only",
-                    label_off="any licence",
-                    tooltip=(
-                        "Refuses every model whose licence does not clearly allow commercial use, "
-                        "so that none slips into paid work."
-                    ),
-                    **ADVANCED,
-                ),
+                licence_filter(optional=False),
                 io.Boolean.Input(
                     "colourise",
                     default=False,
