@@ -71,7 +71,8 @@ class Reading:
 
     present: (N, 12) logits. strength: (N, 12), in the network's units. direction: (N, 2) cosine and
     sine of twice the angle. shot, grain, face: (N,) logit, logarithm of px, logit.
-    missing: (N, 1, 256, 256) logits. where: (N, 1, 32, 32) logits.
+    missing: (N, 1, S, S) logits, S 512 for pictures of 512 px, else 256.
+    where: (N, 1, 32, 32) logits.
     """
 
     present: Tensor
@@ -130,12 +131,16 @@ class Degradation(nn.Module):
         Args:
             image: (N, 3, S, S) RGB in [0, 1], FFHQ template, S from 256 to 512.
         """
-        zoom = image.new_full((len(image),), math.log2(image.shape[-1] / SIDE))
-        return self.judge(view(image), self.signs(image), zoom)
+        side = image.shape[-1]
+        zoom = image.new_full((len(image),), math.log2(side / SIDE))
+        return self.judge(view(image), self.signs(image), zoom, image if side == 2 * SIDE else None)
 
-    def judge(self, view: Tensor, signs: Tensor, zoom: Tensor) -> Reading:
-        """From the view (N, 3, 256, 256) in [-1, 1], the statistics and log2(S / 256) (N,)."""
-        features, missing, where = self.picture(view)
+    def judge(
+        self, view: Tensor, signs: Tensor, zoom: Tensor, image: Tensor | None = None
+    ) -> Reading:
+        """From the view (N, 3, 256, 256) in [-1, 1], the statistics and log2(S / 256) (N,); what is
+        missing is drawn on the view, or on the `image` in [0, 1] if there is one."""
+        features, missing, where = self.picture(view, image)
         *figures, level = self.figures(features, signs, zoom)
         return Reading(*figures, missing.add_(self.edge), where + level.view(-1, 1, 1, 1))
 

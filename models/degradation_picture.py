@@ -4,6 +4,7 @@ All work is done on cells of 4 x 4 px and larger ones. What is missing is drawn 
 cell, since thin scratches are finer than a few channels can draw but stand out by their colour: the
 network says how much red, green, blue and the square of a pixel speak for it, as a local linear
 model does in a guided filter (He, Sun and Tang 2013), beside a logit for each place in the cell.
+The rule that was learned at 256 px therefore draws on the pixels of a larger picture as well.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ RANKS = (0, 3, 15, 47, 127, 383)
 
 #: Cells along a side of the coarsest grid at 256 px.
 COARSEST = 8
+
+#: Logit at 256 px below which everything must lie for a larger picture not to be drawn on anew.
+DOUBT = -1.0
 
 
 class Block(nn.Module):
@@ -86,8 +90,17 @@ class Picture(nn.Module):
         with torch.no_grad():
             self.stem.weight[: len(start)] = start
 
-    def forward(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 3, 256, 256) RGB in [-1, 1] to features (N, size), missing and where as logits."""
+    def forward(self, view: Tensor, image: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Look.
+
+        Args:
+            view: (N, 3, 256, 256) RGB in [-1, 1].
+            image: (N, 3, S, S) in [0, 1], the same pictures in more pixels: S a multiple of 256.
+
+        Returns:
+            Features (N, size), and as logits missing (N, 1, 256, 256), or (N, 1, S, S) with an
+            image, and where (N, 1, 32, 32).
+        """
         # Channels lie last throughout, as the convolutions want them.
         fine = _linear(_cells(view), self.stem.weight, self.stem.bias)  # (N, 64, 64, fine)
         near = _conv(self.down, fine).add_(_mix(self.loudness, _loud(fine)))
@@ -108,33 +121,48 @@ class Picture(nn.Module):
         missing = self._draw(fine, view)
         features.append(_ranks(missing.detach()))
         where = _mix(self.where, near).permute(0, 3, 1, 2)
+        if image is not None:
+            missing = self._draw_finer(fine, missing, image)
         return torch.cat(features, 1), missing[:, None], where
 
-    def _draw(self, fine: Tensor, view: Tensor) -> Tensor:
-        """Logits of what is missing (N, 256, 256), by what `fine` says of each cell.
+    def _draw(self, fine: Tensor, pixels: Tensor) -> Tensor:
+        """Logits of what is missing (N, S, S) on pixels (N, 3, S, S) in [-1, 1], by what `fine`
+        says of each cell; S is 256 or a multiple of it.
 
-        What it says of red, green, blue and their square is drawn four times, as wide as a cell, so
-        that the rule goes along whole rows of pixels.
+        What it says is drawn as wide as a cell, so that the rule goes along whole rows of pixels.
         """
-        spread = _spread(fine.device)
+        wide = pixels.shape[-1] // fine.shape[1]
+        spread = _spread(wide, fine.device)
         weight, bias = self.missing.weight.flatten(1), self.missing.bias
         drawn = _linear(fine, weight[spread], bias[spread])
-        rows = _together(drawn.unflatten(3, (-1, SHUFFLE)).transpose(2, 3)).flatten(3)
-        places, *rule = rows.split((SHUFFLE, 1, 1, 1, 1), 2)  # (N, 64, 4 or 1, 256)
-        red, green, blue = view.unflatten(2, (-1, SHUFFLE)).unbind(1)  # (N, 64, 4, 256)
+        rows = _together(drawn.unflatten(3, (-1, wide)).transpose(2, 3)).flatten(3)
+        places, *rule = rows[:, :, :, None].split((SHUFFLE, 1, 1, 1, 1), 2)
+        shape = (fine.shape[1], SHUFFLE, wide // SHUFFLE)  # of the rows of pixels
+        red, green, blue = pixels.unflatten(2, shape).unbind(1)  # (N, 64, 4, rows, S)
         power = (red * red).addcmul_(green, green).addcmul_(blue, blue)
         missing = torch.addcmul(places, rule[0], red)
         for weight, values in zip(rule[1:], (green, blue, power), strict=True):
             missing.addcmul_(weight, values)
-        return missing.flatten(1, 2)
+        return missing.flatten(1, 3)
+
+    def _draw_finer(self, fine: Tensor, missing: Tensor, image: Tensor) -> Tensor:
+        """`missing` (N, 256, 256) drawn on the pixels of `image` (N, 3, S, S) in [0, 1]; merely
+        enlarged where nothing may be missing."""
+        times = image.shape[-1] // missing.shape[-1]
+        finer = missing.repeat_interleave(times, 1).repeat_interleave(times, 2)
+        some = (missing.flatten(1).amax(1) > DOUBT).nonzero()[:, 0]
+        if len(some):
+            finer[some] = self._draw(fine[some], image[some] * 2 - 1)
+        return finer
 
 
 @functools.cache
 @torch.inference_mode(False)  # kept for training too
-def _spread(device: torch.device) -> Tensor:
-    """Each place of a cell once, then each coefficient of its rule as often as a cell is wide."""
-    places = torch.arange(SHUFFLE**2, device=device)
-    rule = torch.arange(4, device=device).repeat_interleave(SHUFFLE) + SHUFFLE**2
+def _spread(wide: int, device: torch.device) -> Tensor:
+    """Each place of a cell of `wide` px, row by row, then each coefficient of its rule, as often
+    as it takes to fill a row of the cell."""
+    places = torch.arange(SHUFFLE**2, device=device).repeat_interleave(wide // SHUFFLE)
+    rule = torch.arange(4, device=device).repeat_interleave(wide) + SHUFFLE**2
     return torch.cat([places, rule])
 
 

@@ -130,8 +130,8 @@ LIMITS = {
     "overexposure": (0.0, 8.0),
 }
 
-#: Figures of a crop beside its two maps.
-FEW = 2 * len(KINDS) + 5
+#: Figures of a crop beside its two maps, and cells along a side of the first.
+FEW, CELLS = 2 * len(KINDS) + 5, 32
 
 #: Crops below this side, px, are no faces.
 LEAST = 16
@@ -179,8 +179,8 @@ class Degradation:
     severity: 0..1 over all findings that are present: 0 fine, 1 nothing of the person is left.
     where: (32, 32) float32 CPU in [0, 1], how far each part of the crop is from undamaged; its
         cells cover the crop evenly.
-    missing: (256, 256) float32 CPU in [0, 1], how surely there is no content, likewise; what lies
-        above 0.5 is what counts as missing.
+    missing: (M, M) float32 CPU in [0, 1], how surely there is no content, likewise; M is 512 for
+        crops of 512 px or more, else 256. What lies above 0.5 is what counts as missing.
     face: 0..1, confidence that this is a face on which the figures can be trusted; below 0.5 they
         should not be acted on.
     screen: the dots of its print, None for none; all figures but the severity are of the face
@@ -298,13 +298,13 @@ def _pack(reading: Reading) -> Tensor:
 
 def _degradation(row: Tensor, screen: Screen | None, side: int, scale: float) -> Degradation:
     """One row of _pack, of a crop of `side` px that was measured at side / scale."""
-    few, where, missing = row.split([FEW, row.numel() - FEW - SIDE**2, SIDE**2])
+    few, where, missing = row.split([FEW, CELLS**2, row.numel() - FEW - CELLS**2])
     # Numbers of Python: for so few of them each call on a tensor takes longer than the arithmetic.
     strength = to_units(few[len(KINDS) : 2 * len(KINDS)]).tolist()
     x, y, _, grain, _ = few[2 * len(KINDS) :].tolist()
     likely = few.sigmoid().tolist()
     _, _, shot, _, face = likely[2 * len(KINDS) :]
-    missing = missing.sigmoid().view(SIDE, SIDE)
+    missing = missing.sigmoid().view(round(missing.numel() ** 0.5), -1)
     values = dict(zip(KINDS, strength, strict=True))
     values["missing"] = float(missing.round().mean())  # the share above 0.5
     for kind, (low, high) in LIMITS.items():
@@ -332,8 +332,7 @@ def _degradation(row: Tensor, screen: Screen | None, side: int, scale: float) ->
     spared = 1.0 - _printed(screen)
     for finding in findings:
         spared *= 1 - finding.severity * finding.present
-    cells = round(where.numel() ** 0.5)
-    where = where.sigmoid().view(cells, cells)
+    where = where.sigmoid().view(CELLS, CELLS)
     return Degradation(tuple(findings), 1 - spared, where, missing, face, screen)
 
 

@@ -8,12 +8,11 @@ took an eye needs an inpainting model, which takes the same mask.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import geometry, grain, placing
 from .faces import Faces
-from .holes import on_face
+from .holes import on_face, widened
 from .seams import fill_in
 
 #: Pixels around a hole that are looked at to fill it, in shares of the picture's longer side.
@@ -80,9 +79,7 @@ def missing(faces: Faces) -> Tensor:
         region = geometry.footprint(face.crop.matrix, face.crop.size, faces.height, faces.width)
         if region.empty:
             continue
-        # Scratches are thin: their map is widened by one of its cells to hold all of them.
-        holes = F.max_pool2d(holes, 3, 1, 1)
-        laid = placing.lay(holes, face.crop.matrix, face.crop.size, region, smooth=True)[0]
+        laid = placing.lay(widened(holes), face.crop.matrix, face.crop.size, region, smooth=True)[0]
         laid = (laid > 0.5).float()
         rows, columns = region.slices()
         mask[face.frame, rows, columns] = torch.maximum(mask[face.frame, rows, columns], laid)

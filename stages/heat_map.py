@@ -59,11 +59,10 @@ def heat_map(crops: Tensor, degradations: Sequence[Degradation], *, opacity: flo
     damage = torch.stack([one.where * _unwanted(one) for one in degradations])[:, None].to(picture)
     damage = F.interpolate(damage, size=(side, side), mode="bilinear").clamp(0, 1)
     drawn = torch.lerp(grey * _DIMMED, colours(damage), damage * opacity)
-    missing = [
-        one.missing if one.finding("missing").present else torch.zeros_like(one.missing)
-        for one in degradations
-    ]
-    missing = scale(torch.stack(missing)[:, None].to(picture), side) > 0.5
+    missing = torch.zeros_like(grey, dtype=torch.bool)
+    for index, one in enumerate(degradations):
+        if one.finding("missing").present:
+            missing[index] = scale(one.missing[None, None].to(picture), side)[0] > 0.5
     line = max(1, round(side * _LINE))
     ring, halo = _around(missing, line), _around(missing, 2 * line)
     drawn = torch.where(halo, 0.0, drawn)

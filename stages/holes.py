@@ -42,15 +42,14 @@ def _ellipse(side: int, middle: tuple[float, float], axes: tuple[float, float]) 
 def named(holes: Tensor) -> Tensor:
     """The holes (1, 1, S, S), 0 or 1, each with a number of its own above 0 in its place; those
     that nearly touch are one."""
-    cells = F.adaptive_max_pool2d(holes, min(_CELLS, holes.shape[-1]))
-    names = torch.arange(1, cells.numel() + 1, device=cells.device).view_as(cells) * cells
-    while True:
-        spread = F.max_pool2d(names, 3, 1, 1) * cells
-        if torch.equal(spread, names):
-            break
-        names = spread
-    side = holes.shape[-1]
-    return F.interpolate(names, (side, side), mode="nearest-exact") * holes
+    return _enlarged(_names(holes), holes)
+
+
+def widened(holes: Tensor) -> Tensor:
+    """Holes (N, 1, S, S), 0 or 1, wider by a 256th of the side, so that scratches, which are thin,
+    are held as a whole."""
+    reach = max(1, round(holes.shape[-1] / 256))
+    return F.max_pool2d(holes, 2 * reach + 1, 1, reach)
 
 
 def on_face(missing: Tensor) -> Tensor:
@@ -62,22 +61,38 @@ def on_face(missing: Tensor) -> Tensor:
     holes = (missing > MISSING).float()[None, None]
     if not bool(holes.any()):
         return holes[0, 0]
-    names = named(holes)[0, 0].long()
-    areas = names.flatten().bincount()
-    inside = _areas(names, face(holes.shape[-1]), areas) > 0
-    inside &= ~_eyes(names, areas)
-    return inside.float()[names]
+    names = _names(holes)
+    areas = _areas(names, holes)
+    inside = _areas(names, holes * face(holes.shape[-1])) > 0
+    inside &= ~_eyes(names, holes, areas)
+    return _enlarged(inside.float()[names.long()], holes)[0, 0]
 
 
-def _eyes(names: Tensor, areas: Tensor) -> Tensor:
+def _names(holes: Tensor) -> Tensor:
+    """The numbers of the holes (1, 1, S, S) on cells (1, 1, C, C), 0 where there is none."""
+    cells = F.adaptive_max_pool2d(holes, min(_CELLS, holes.shape[-1]))
+    names = torch.arange(1, cells.numel() + 1, device=cells.device).view_as(cells) * cells
+    while True:
+        spread = F.max_pool2d(names, 3, 1, 1) * cells
+        if torch.equal(spread, names):
+            return names
+        names = spread
+
+
+def _enlarged(cells: Tensor, holes: Tensor) -> Tensor:
+    """What cells (1, 1, C, C) say of the holes (1, 1, S, S) in them; 0 elsewhere."""
+    return F.interpolate(cells, holes.shape[-2:], mode="nearest-exact") * holes
+
+
+def _eyes(names: Tensor, holes: Tensor, areas: Tensor) -> Tensor:
     """Which of the holes (named,) are eyes, by the areas of all of them."""
-    eyes = [_ellipse(names.shape[-1], eye, _EYE) for eye in _EYES]
-    left, right = (_areas(names, eye, areas) == areas for eye in eyes)  # those wholly in an eye
-    less, more = sorted((int(areas[left].sum()), int(areas[right].sum())))
+    eyes = [_ellipse(holes.shape[-1], eye, _EYE) for eye in _EYES]
+    left, right = (_areas(names, holes * eye) == areas for eye in eyes)  # those wholly in an eye
+    less, more = sorted((float(areas[left].sum()), float(areas[right].sum())))
     return left | right if more < _ALIKE * less else torch.zeros_like(left)
 
 
-def _areas(names: Tensor, region: Tensor, areas: Tensor) -> Tensor:
-    """How many pixels of each hole lie in a region (1, 1, S, S) of 0 and 1; 0 of what is none."""
-    names = names * region[0, 0].to(names)
-    return names.flatten().bincount(minlength=len(areas)).index_fill_(0, names.new_zeros(1), 0)
+def _areas(names: Tensor, holes: Tensor) -> Tensor:
+    """How large each hole is of which `holes` (1, 1, S, S) keeps all or a part, in cells."""
+    shares = F.adaptive_avg_pool2d(holes, names.shape[-1])
+    return names.flatten().long().bincount(shares.flatten())

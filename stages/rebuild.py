@@ -13,7 +13,7 @@ from ..models import zoo
 from . import detail, pixels
 from .batch import check_mask
 from .colour import luma
-from .holes import on_face
+from .holes import on_face, widened
 from .host import Host
 from .memory import OutOfMemory
 from .passes import in_passes
@@ -88,17 +88,14 @@ def as_holes(missing: Tensor, crops: Tensor) -> Tensor:
 
 
 def found_holes(degradations: Sequence[Degradation | None], crops: Tensor) -> Tensor:
-    """What findings say is missing from the faces in crops (N, 3, S, S), as `as_holes` has it;
-    scratches are thin, so the map is widened by one of its cells to hold all of them."""
-    maps = [
-        on_face(one.missing) if one is not None and one.finding("missing").present else None
-        for one in degradations
-    ]
-    known = next((one for one in maps if one is not None), None)
-    if known is None:
-        return torch.zeros_like(crops[:, :1])
-    found = torch.stack([torch.zeros_like(known) if one is None else one for one in maps])
-    return as_holes(F.max_pool2d(found, 3, 1, 1), crops)
+    """What findings say is missing from the faces in crops (N, 3, S, S), as `as_holes` has it, and
+    a little more (holes.widened)."""
+    holes = torch.zeros_like(crops[:, :1])
+    for index, one in enumerate(degradations):
+        if one is not None and one.finding("missing").present:
+            found = widened(on_face(one.missing)[None, None])[0]
+            holes[index] = as_holes(found, crops[index : index + 1])[0]
+    return holes
 
 
 def _controls(

@@ -163,6 +163,21 @@ def test_maps_and_numbers_are_in_range(host, face):
         assert 0 <= one.finding("motion").angle < 180
 
 
+def test_the_finest_scratch_of_a_large_crop_is_drawn_in_its_own_pixels(host, face):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV, of the extra [test], is missing")
+    crop = torch.nn.functional.interpolate(face.permute(0, 3, 1, 2), (512, 512), mode="bicubic")
+    picture = (crop.clamp(0, 1)[0].permute(1, 2, 0).contiguous() * 255).byte().numpy()
+    covered = np.zeros((512, 512), np.uint8)
+    for ends in (((150, 40), (330, 500)), ((380, 60), (210, 470))):
+        cv2.line(picture, *ends, (245, 245, 245), 1)
+        cv2.line(covered, *ends, 255, 1)
+    one = estimate(torch.from_numpy(picture)[None] / 255, host=host)[0]
+    assert one.missing.shape == (512, 512)
+    found, covered = one.missing.numpy() > 0.5, covered > 0
+    assert (found & covered).sum() > 0.9 * covered.sum()
+    assert found.sum() < 3 * covered.sum(), "in cells of 2 px it would be as much as four times"
+
+
 def test_same_crop_same_answer(host, face):
     one, other = (estimate(face, host=host)[0] for _ in range(2))
     assert [f.probability for f in one.findings] == [f.probability for f in other.findings]

@@ -111,6 +111,39 @@ def test_the_rule_of_the_mask_reads_the_pixels_where_they_lie():
     assert where.shape == (2, 1, 32, 32)
 
 
+def test_the_rule_draws_on_the_pixels_of_a_larger_picture():
+    torch.manual_seed(0)
+    drawer = Picture(16, 16, 16)
+    with torch.no_grad():
+        drawer.missing.weight.zero_()
+        drawer.missing.bias.zero_()
+        drawer.missing.bias[:16] = torch.arange(16.0)  # the places of a cell
+        drawer.missing.bias[16] = 0.5
+        drawer.missing.bias[19] = 0.25  # of the square
+    image = torch.rand(2, 3, 512, 512)
+    _, missing, _ = drawer(F.avg_pool2d(image, 2) * 2 - 1, image)
+    pixels = image * 2 - 1
+    places = torch.arange(16.0).view(4, 4).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    expected = places.repeat(64, 64) + 0.5 * pixels[:, :1]
+    expected = expected + 0.25 * pixels.square().sum(1, keepdim=True)
+    torch.testing.assert_close(missing, expected)
+
+
+def test_where_nothing_may_be_missing_the_mask_is_merely_enlarged():
+    torch.manual_seed(0)
+    drawer = Picture(16, 16, 16)
+    with torch.no_grad():
+        drawer.missing.weight.zero_()
+        drawer.missing.bias.zero_()
+        drawer.missing.bias[:16] = -2.0
+        drawer.missing.bias[16] = 2.0
+    view = torch.stack([torch.full((3, 256, 256), value) for value in (-1.0, 1.0)])
+    image = torch.full((2, 3, 512, 512), 0.75)  # red of 0.5
+    _, missing, _ = drawer(view, image)
+    assert (missing[0] == -4).all(), "read in the view, where red is -1"
+    assert (missing[1] == -1).all(), "read in the picture, where red is 0.5"
+
+
 def test_inference_and_then_training_say_the_same():
     """Copies that inference takes a shorter way for, and tables kept from one for the other."""
     torch.manual_seed(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from damage_for_tests import degradation
@@ -10,6 +12,7 @@ from skimage.color import rgb2lab
 
 from kintsugi.stages import findings_text, heat_map
 from kintsugi.stages.degradation_estimate import KINDS
+from kintsugi.stages.rebuild import found_holes
 from kintsugi.stages.strategy import Stock, plan
 
 
@@ -104,6 +107,18 @@ def test_lost_colour_alone_is_no_damage_on_the_map():
     (both,) = heat_map.heat_map(crops, [degradation(0.6, where=everywhere, grey=1.0, blur=5.0)])
     (blurred,) = heat_map.heat_map(crops, [degradation(0.6, where=everywhere, blur=5.0)])
     assert both[:60].std(-1).mean() > 0.05 and both[:60].mean() < blurred[:60].mean()
+
+
+def test_findings_of_crops_of_several_sizes_are_drawn_together():
+    """Where something is missing stands in 256 or in 512 px; see Degradation.missing."""
+    hole = (slice(100, 140), slice(60, 120))
+    coarse = degradation(0.5, hole=hole, missing=0.04)
+    fine = replace(coarse, missing=coarse.missing.repeat_interleave(2, 0).repeat_interleave(2, 1))
+    crops = smooth_picture(128, 128).expand(2, -1, -1, -1)
+    one, other = heat_map.heat_map(crops, [coarse, fine])
+    torch.testing.assert_close(one, other, atol=0.5 / 255, rtol=0)
+    holes = found_holes([coarse, fine, None], torch.zeros(3, 3, 128, 128))
+    assert torch.equal(holes[0], holes[1]) and holes[0].any() and not holes[2].any()
 
 
 @pytest.mark.parametrize("channels", [1, 4])

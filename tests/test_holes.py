@@ -1,4 +1,5 @@
 import torch
+import torch.nn.functional as F
 
 from kintsugi.stages import holes
 
@@ -21,6 +22,17 @@ def test_what_lies_beside_the_face_is_left_out():
 def test_a_scratch_through_the_face_counts_beyond_it():
     scratch = marked((0, 128, 256, 130))
     assert torch.equal(holes.on_face(scratch), (scratch > 0.5).float())
+
+
+def test_holes_in_more_pixels_are_judged_alike():
+    missing = marked((10, 10, 24, 24), (110, 90, 130, 120), (0, 128, 256, 130))
+    found = holes.on_face(missing)
+    finer = F.interpolate(missing[None, None], (512, 512), mode="nearest-exact")
+    wanted = F.interpolate(found[None, None], (512, 512), mode="nearest-exact")
+    assert torch.equal(holes.on_face(finer[0, 0]), wanted[0, 0])
+    coarse = holes.widened(missing.round()[None, None])
+    wanted = F.interpolate(coarse, (512, 512), mode="nearest-exact")
+    assert torch.equal(holes.widened(finer.round()), wanted), "by the same part of the crop"
 
 
 def test_every_hole_has_a_number_of_its_own():
