@@ -13,7 +13,9 @@ global statistics, which a small network then only has to read:
 - percentiles of brightness and colour, the shares that are clipped, the colour of the dark and of
   the light parts, and a thumbnail, in which a colour cast is a shift of logarithms.
 
-Larger pictures are measured at fewer places, so that 512 px cost little more than 256.
+All but the colours is measured in the picture's own pixels and once more in half as many a side,
+where what was enlarged, or blurred widely, looks as lesser damage does. Larger pictures are
+measured at fewer places, so that 512 px cost little more than 256.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ THUMBNAIL = 16
 #: Added to colours, in steps of 255, before logarithms.
 BLACK = 4.0
 
-#: How many numbers that makes: of frequencies, combs, spectra and colours.
+#: How many sizes of pixels are measured, and how many numbers that makes of each: of frequencies,
+#: combs, spectra and colours.
+LEVELS = 2
 SIZE = (
     3 * (CELL**2 - 1)
     + BANDS * len(SHARES)
@@ -130,7 +134,7 @@ def _ripples(count: int, device: torch.device) -> Tensor:
 
 
 class DamageSigns(nn.Module):
-    """Pictures to vectors of SIZE numbers of about -10 to 15."""
+    """Pictures to vectors of SIZE numbers of about -10 to 15, one for each of LEVELS."""
 
     def __init__(self):
         super().__init__()
@@ -151,19 +155,27 @@ class DamageSigns(nn.Module):
         """Measure.
 
         Args:
-            image: (N, 3, S, S) RGB in [0, 1], S at least 128; a remainder of S by 8 is left out.
+            image: (N, 3, S, S) RGB in [0, 1], S at least 256; a remainder of S by 8 is left out.
 
         Returns:
-            (N, SIZE).
+            (N, LEVELS, SIZE): of the picture, and of its half. The colours are the same in both.
         """
         side = image.shape[-1] // CELL * CELL
         pixels = image[..., :side, :side]
         red, green, blue = (255 * weight for weight in YCC[0])
         light = (pixels[:, 0] * red).add_(pixels[:, 1], alpha=green).add_(pixels[:, 2], alpha=blue)
-        apart = max(1, side // 256)
-        parts = [*self._frequencies(light, apart), self._combs(light, apart)]
-        parts += self._colours(255 * pixels[..., :: side // 128, :: side // 128])
-        return torch.cat([*parts, self._spectra(light)], 1)
+        scales = [light]
+        while len(scales) < LEVELS + 2:
+            scales.append(halve(scales[-1]))
+        colours = self._colours(255 * pixels[..., :: side // 128, :: side // 128])
+        spectra = self._spectra(scales)
+        levels = []
+        for level, light in enumerate(scales[:LEVELS]):
+            side = light.shape[-1] // CELL * CELL
+            light, apart = light[:, :side, :side].contiguous(), max(1, side // 256)
+            parts = [*self._frequencies(light, apart), self._combs(light, apart), *colours]
+            levels.append(torch.cat([*parts, spectra[:, level : level + 3].flatten(1)], 1))
+        return torch.stack(levels, 1)
 
     def _frequencies(self, light: Tensor, apart: int) -> list[Tensor]:
         """Of every `apart`-th cell and row of cells."""
@@ -197,13 +209,12 @@ class DamageSigns(nn.Module):
         comb = F.adaptive_max_pool1d(real.hypot(imaginary), COMB)
         return torch.cat([phases, comb.add_(1e-3).log_()], 2).flatten(1)
 
-    def _spectra(self, light: Tensor) -> Tensor:
+    def _spectra(self, scales: list[Tensor]) -> Tensor:
         """Logarithm of the mean power, and mean of its logarithm, of at most 8 x 8 windows in the
-        middle, at each of three scales."""
-        scales = [light, half := halve(light), halve(half)]
+        middle of each of the scales (N, h, h): (N, scales, 2 * 544)."""
         counts = [min(light.shape[-1] // WINDOW, 8) for light in scales]
         squares = tuple(count**2 for count in counts)
-        windows = light.new_empty(len(light), sum(squares), WINDOW, WINDOW)
+        windows = scales[0].new_empty(len(scales[0]), sum(squares), WINDOW, WINDOW)
         for light, count, part in zip(scales, counts, windows.split(squares, 1), strict=True):
             edge = (light.shape[-1] - count * WINDOW) // 2
             middle = light[:, edge:, edge:][:, : count * WINDOW, : count * WINDOW]
@@ -213,9 +224,8 @@ class DamageSigns(nn.Module):
         pixels.sub_(pixels.mean(2, keepdim=True)).mul_(self.fade.flatten())
         found = torch.view_as_real(torch.fft.rfft2(windows).flatten(2)).square()
         power = (found[..., 0] + found[..., 1]).add_(FLOOR)
-        averages = _averages(squares, light.device)
-        means = (averages @ power).log_(), averages @ power.log_()  # (N, 3, 544) each
-        return torch.cat(means, 2).flatten(1)
+        averages = _averages(squares, windows.device)
+        return torch.cat([(averages @ power).log_(), averages @ power.log_()], 2)
 
     def _colours(self, pixels: Tensor) -> list[Tensor]:
         """Of some pixels (N, 3, h, w) in steps of 255."""

@@ -3,7 +3,8 @@
 Two paths and a head that reads both. The statistics of the picture in its own pixels
 (damage_signs.py) tell noise, coding, blur and scale, whose pixels must not be resampled before they
 are measured. A small U-Net (degradation_picture.py) sees the whole face at 256 px and draws what is
-missing and where the damage is.
+missing and where the damage is. The head reads the statistics of the picture and those of its half
+alike and weighs what it makes of either.
 
 Everything is measured in pixels of the picture handed in. The side of the picture is told to the
 head, since at 512 px a sharp face has less detail per pixel than at 256.
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .architecture import Architecture, StateDict
-from .damage_signs import SIZE, DamageSigns, sum_pairs
+from .damage_signs import LEVELS, SIZE, DamageSigns, sum_pairs
 from .degradation_picture import Picture
 
 #: Side at which the U-Net sees the face, px.
@@ -123,7 +124,8 @@ class Degradation(nn.Module):
         self.norm = nn.LayerNorm(self.picture.size)
         self.first = nn.Linear(code + self.picture.size + 1, width)
         self.second = nn.Linear(width, width)
-        self.out = nn.Linear(width, 2 * KINDS + EXTRAS)
+        self.weigh = nn.Linear(LEVELS * width, width // 2)
+        self.out = nn.Linear(LEVELS * width + width // 2, 2 * KINDS + EXTRAS)
 
     def forward(self, image: Tensor) -> Reading:
         """Measure.
@@ -148,10 +150,13 @@ class Degradation(nn.Module):
         """The head, from the U-Net's features and the statistics: a Reading without the maps, and
         the level of the heat map."""
         signs = ((signs - self.mean) / self.deviation).clamp(-6, 6)
-        code = self.read(self.condense(signs))
-        x = torch.cat([code, self.norm(features), zoom[:, None]], 1)
+        code = self.read(self.condense(signs))  # (N, LEVELS, code)
+        seen = self.norm(features)[:, None].expand(-1, LEVELS, -1)
+        zoom = zoom[:, None] - torch.arange(LEVELS, device=zoom.device)
+        x = torch.cat([code, seen, zoom[..., None]], 2)
         x = F.silu(self.first(x))
-        x = x + F.silu(self.second(x))
+        x = (x + F.silu(self.second(x))).flatten(1)
+        x = torch.cat([x, F.silu(self.weigh(x))], 1)
         present, strength, extras = self.out(x).split((KINDS, KINDS, EXTRAS), 1)
         present = present * self.slope + self.shift
         return present, strength, extras[:, :2], *extras[:, 2:].unbind(1)

@@ -77,18 +77,18 @@ UNITS = {
 
 #: Probability from which a kind counts as present. Set on people of the training split who were
 #: kept out of training, so that few clean faces have any finding
-#: (training/degradation_calibration.py). Two are set by hand below what that prints: noise (0.83)
-#: and grey (0.89), where single people decide, drawn again and again. Above it are resolution,
-#: jpeg, missing, cast and underexposure (0.51, 0.51, 0.64, 0.92, 0.55), for portraits that are
-#: soft, lightly coded, patchy, warm or dark themselves.
+#: (training/degradation_calibration.py). Two are set by hand below what that prints: noise (0.84)
+#: and grey (0.96), where single people decide, drawn again and again. Above it are jpeg, fading,
+#: cast and underexposure (0.72, 0.88, 0.89, 0.63), for portraits that are lightly coded, pale, warm
+#: or dark themselves.
 THRESHOLDS = {
     "blur": 0.51,
     "motion": 0.51,
-    "resolution": 0.67,
+    "resolution": 0.74,
     "pixelation": 0.51,
     "noise": 0.8,
     "jpeg": 0.85,
-    "missing": 0.7,
+    "missing": 0.73,
     "fading": 0.9,
     "cast": 0.93,
     "grey": 0.8,

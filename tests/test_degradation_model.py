@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from kintsugi.models.damage_signs import COMB, SIZE, DamageSigns, halve
+from kintsugi.models.damage_signs import COMB, LEVELS, LIGHTS, SIZE, THUMBNAIL, DamageSigns, halve
 from kintsugi.models.degradation import KINDS, SCALES, Degradation, to_network, to_units
 from kintsugi.models.degradation_picture import RANKS, Picture, _ranks, _spread
 from kintsugi.models.loader import build
@@ -44,8 +44,19 @@ def test_units_come_back():
 @pytest.mark.parametrize("side", [256, 300, 384, 512])
 def test_signs_have_one_size_whatever_the_side(signs, side):
     found = signs(torch.rand(2, 3, side, side))
-    assert found.shape == (2, SIZE)
+    assert found.shape == (2, LEVELS, SIZE)
     assert found.isfinite().all()
+
+
+def test_the_half_is_measured_as_a_picture_of_its_own(signs):
+    image = torch.rand(1, 3, 512, 512)
+    (one, other), (half, _) = signs(image)[0], signs(halve(image))[0]
+    spectra, colours = 6 * 32 * 17, 6 * 14 + 3 * LIGHTS + 3 * THUMBNAIL**2
+    before = SIZE - spectra - colours
+    assert torch.equal(other[before:-spectra], one[before:-spectra]), "measured once"
+    for part in (slice(before), slice(-spectra, None)):
+        torch.testing.assert_close(other[part], half[part], atol=1e-3, rtol=1e-3)
+        assert (other[part] - one[part]).abs().mean() > 0.1
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
@@ -77,7 +88,7 @@ def test_motion_has_a_direction(signs):
     noise = torch.rand(1, 1, 256, 256) * 255
     kernel = torch.eye(9)[None, None] / 9
     trail = F.conv2d(noise, kernel, padding=4)
-    one, other = signs._spectra(trail[0]), signs._spectra(trail[0].flip(-1))
+    one, other = signs._spectra([trail[0]]), signs._spectra([trail[0].flip(-1)])
     assert (one - other).abs().mean() > 0.3
 
 

@@ -8,11 +8,13 @@ import torch
 
 pytest.importorskip("cv2", reason="OpenCV, of the extra [test], is missing")
 
-from kintsugi.models.damage_signs import SIZE  # noqa: E402
+from kintsugi.models.damage_signs import LEVELS, SIZE  # noqa: E402
+from kintsugi.models.degradation import Degradation  # noqa: E402
 from kintsugi.stages.degradation_estimate import KINDS  # noqa: E402
 from kintsugi.training import degradation_samples  # noqa: E402
 from kintsugi.training.degradation_data import Damaged, labels  # noqa: E402
-from kintsugi.training.degradation_samples import Samples, collect  # noqa: E402
+from kintsugi.training.degradation_features import Features, looked_at  # noqa: E402
+from kintsugi.training.degradation_samples import Samples, drawn, store  # noqa: E402
 from kintsugi.training.mixture import damage  # noqa: E402
 
 
@@ -28,14 +30,17 @@ class Smooth:
 @pytest.fixture
 def samples(monkeypatch, tmp_path) -> Samples:
     monkeypatch.setattr(degradation_samples, "FILE", 3)
-    data = Damaged(Smooth(), [], {"clean": 0.3, "single": 0.3, "mixed": 0.4})
-    collect(data, tmp_path, 6, seed=1)
+    store(drawn(smooth(), 6, 1), tmp_path, 1)
     return Samples(tmp_path)
+
+
+def smooth() -> Damaged:
+    return Damaged(Smooth(), [], {"clean": 0.3, "single": 0.3, "mixed": 0.4})
 
 
 def test_every_sample_has_its_figures_and_maps(samples):
     assert len(samples) == 6
-    assert samples.few["signs"].shape == (6, SIZE)
+    assert samples.few["signs"].shape == (6, LEVELS, SIZE)
     assert samples.few["present"].shape == (6, len(KINDS))
     for index in range(6):
         view, mask, where = samples.maps(index)
@@ -43,6 +48,23 @@ def test_every_sample_has_its_figures_and_maps(samples):
         assert mask.shape == (256, 256) and bool(samples.few["missing"][index]) == bool(mask.any())
         assert where.shape == (32, 32) and where.min() >= 0 and where.max() <= 1
     assert sum(len(view) for view in samples.views()) == 6
+
+
+def test_features_are_those_of_the_same_samples(samples, tmp_path):
+    torch.manual_seed(0)
+    network = Degradation().eval()
+    folder = tmp_path / "features"
+    folder.mkdir()
+    store(looked_at(drawn(smooth(), 6, 1), network), folder, 1)
+    stored = Features([folder])
+    assert len(stored) == 6 and stored.few.keys() == samples.few.keys()
+    for name, values in samples.few.items():
+        torch.testing.assert_close(stored.few[name], values, equal_nan=True)
+    views = torch.cat(samples.views()).float() / 127.5 - 1
+    with torch.no_grad():
+        features = network.picture(views)[0]
+    assert features.std() > 0.3
+    assert (stored.seen - features).abs().mean() < 0.02, "the views stored are rounded to bytes"
 
 
 def test_clean_faces_are_marked(samples):
@@ -63,3 +85,5 @@ def test_the_mask_of_a_sample_is_stored_in_bits():
 def test_a_folder_without_samples_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="run degradation_samples first"):
         Samples(tmp_path)
+    with pytest.raises(FileNotFoundError, match="run degradation_features first"):
+        Features([tmp_path])

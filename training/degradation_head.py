@@ -1,7 +1,7 @@
-"""Finish kintsugi-degradation: python -m kintsugi.training.degradation_head --samples F --run RUN
+"""Finish kintsugi-degradation: python -m kintsugi.training.degradation_head --features F --run RUN
 
-Once the U-Net draws well it is frozen, and the head learns from all samples again and again at
-little cost: their features are computed once.
+Once the U-Net draws well it is frozen, and the head learns at little cost from many more samples,
+of which degradation_features.py stored what it reads.
 """
 
 from __future__ import annotations
@@ -16,39 +16,28 @@ from torch import Tensor
 
 from kintsugi.models.degradation import Degradation
 from kintsugi.training.degradation import WEIGHTS, figure_losses, hide, near
-from kintsugi.training.degradation_samples import Samples
+from kintsugi.training.degradation_features import Features
 from kintsugi.training.muon import optimisers, take_step
 from kintsugi.training.session import begin, rate
 
-#: Samples of a step, and of a pass of the U-Net.
-BATCH, PASS = 256, 20
+#: Samples of a step.
+BATCH = 256
 
 #: Share of the statistics that is hidden: samples seen often are learned by heart without.
-HIDDEN = 0.3
+HIDDEN = 0.2
 
 
 @torch.inference_mode()
-def features(network: Degradation, samples: Samples) -> Tensor:
-    """(N, size) of all samples, what the frozen U-Net makes of their views."""
-    found = [
-        network.picture(view.float() / 127.5 - 1)[0]
-        for views in samples.views()
-        for view in views.split(PASS)
-    ]
-    return torch.cat(found)
-
-
-@torch.inference_mode()
-def levels(network: Degradation, samples: Samples, seen: Tensor) -> Tensor:
+def levels(network: Degradation, stored: Features) -> Tensor:
     """(N,) level of the heat map, which the frozen U-Net draws beside it and must keep."""
-    few = (samples.few[name].split(500) for name in ("signs", "zoom"))
-    parts = zip(seen.split(500), *few, strict=True)
+    few = (stored.few[name].split(500) for name in ("signs", "zoom"))
+    parts = zip(stored.seen.split(500), *few, strict=True)
     return torch.cat([network.figures(f, signs.float(), zoom)[-1] for f, signs, zoom in parts])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("--features", type=Path, nargs="+", required=True)
     parser.add_argument("--run", type=Path, default=Path("runs/degradation"))
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -57,16 +46,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     begin(options.seed, options.threads, options.run)
-    samples = Samples(options.samples)
-    network = Degradation().to(memory_format=torch.channels_last)
+    stored = Features(options.features)
+    network = Degradation()
     network.load_state_dict(torch.load(options.run / "final.pt", weights_only=True)["average"])
     network.picture.requires_grad_(False)
-    kept = options.run / "features.pt"
-    if not kept.exists():
-        torch.save(features(network, samples), kept)
-    seen = torch.load(kept, weights_only=True)
-    level = levels(network, samples, seen)
-    print(f"{len(samples)} samples", flush=True)
+    level = levels(network, stored)
+    print(f"{len(stored)} samples", flush=True)
     named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
     learned = [value for _, value in named]
     average = [value.detach().clone() for value in learned]
@@ -74,10 +59,10 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     begun, total, step, sums = time.monotonic(), options.minutes * 60, 0, torch.zeros(6)
     while (now := time.monotonic() - begun) < total:
-        chosen = torch.from_numpy(rng.choice(len(samples), BATCH, replace=False))
-        few = {name: part[chosen] for name, part in samples.few.items()}
+        chosen = torch.from_numpy(rng.choice(len(stored), BATCH, replace=False))
+        few = {name: part[chosen] for name, part in stored.few.items()}
         signs = hide(few["signs"].float(), network, options.hidden)
-        figures = network.figures(seen[chosen], signs, few["zoom"])
+        figures = network.figures(stored.seen[chosen], signs, few["zoom"])
         terms = figure_losses(figures, [few[name] for name in ("present", "strength", "extras")])
         loss = sum(weight * term for weight, term in zip(WEIGHTS, terms, strict=False))
         loss = loss + near(figures[-1], level[chosen])

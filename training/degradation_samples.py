@@ -10,6 +10,7 @@ network is given of them is worked out once more, on the first use (`Samples`).
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,25 +33,39 @@ LABELS = ("present", "strength", "extras", "mask", "where", "clean")
 FEW = ("signs", "zoom", "present", "strength", "extras", "clean", "missing")
 
 
-def collect(data: Damaged, folder: Path, count: int, seed: int) -> None:
-    """Store `count` samples in files of FILE."""
+def drawn(data: Damaged, count: int, seed: int) -> Iterator[dict[str, Tensor | list[Tensor]]]:
+    """`count` samples, FILE at a time, as they are stored."""
     rng = np.random.default_rng(seed)
-    for index in range(count // FILE):
-        drawn = [data.draw(rng) for _ in range(FILE)]
-        pictures = [torch.from_numpy(one[0].picture.transpose(2, 0, 1).copy()) for one in drawn]
-        parts = zip(*(labels(*one) for one in drawn), strict=True)
-        stored: dict[str, Tensor | list[Tensor]] = {"pictures": pictures}
-        stored |= {name: torch.stack(part) for name, part in zip(LABELS, parts, strict=True)}
+    for _ in range(count // FILE):
+        samples = [data.draw(rng) for _ in range(FILE)]
+        parts = zip(*(labels(*one) for one in samples), strict=True)
+        pictures = [torch.from_numpy(one[0].picture.transpose(2, 0, 1).copy()) for one in samples]
+        found = {name: torch.stack(part) for name, part in zip(LABELS, parts, strict=True)}
+        yield {"pictures": pictures, **found}
+
+
+def store(files: Iterable[dict], folder: Path, seed: int) -> None:
+    """One file after another, none of which is ever seen half written."""
+    for index, found in enumerate(files):
         path = folder / f"{seed}-{index:03}.pt"
-        torch.save(stored, path.with_suffix(".part"))
+        torch.save(found, path.with_suffix(".part"))
         path.with_suffix(".part").rename(path)
         print(f"{(index + 1) * FILE} samples", flush=True)
+
+
+def few(stored: dict[str, Tensor | list[Tensor]], signs: DamageSigns) -> dict[str, Tensor]:
+    """FEW of the samples of a file."""
+    pictures = [picture[None].float() / 255 for picture in stored["pictures"]]
+    found = {name: stored[name] for name in FEW if name in stored}
+    found["signs"] = torch.cat([signs(picture) for picture in pictures]).half()
+    found["zoom"] = torch.tensor([picture.shape[-1] / SIDE for picture in pictures]).log2()
+    return found | {"missing": stored["mask"].bool().any(1)}
 
 
 class Samples:
     """All stored samples of a folder, by index.
 
-    few: FEW, one row a sample: signs (N, SIZE) half precision, zoom (N,), the labels as
+    few: FEW, one row a sample: signs (N, LEVELS, SIZE) half precision, zoom (N,), the labels as
     degradation_data.labels has them, and whether anything is drawn in the mask.
     """
 
@@ -82,23 +97,18 @@ def _prepared(path: Path) -> Path:
     if ready.exists():
         return ready
     ready.parent.mkdir(exist_ok=True)
-    stored, signs = torch.load(path, weights_only=True), DamageSigns()
-    seen, found, zoom = [], [], []
-    for picture in stored.pop("pictures"):
-        image = picture[None].float() / 255
-        seen.append(((view(image)[0] + 1) * 127.5).round().byte())
-        found.append(signs(image)[0].half())
-        zoom.append(np.log2(image.shape[-1] / SIDE))
-    stored |= {"view": torch.stack(seen), "signs": torch.stack(found), "zoom": torch.tensor(zoom)}
-    stored["zoom"] = stored["zoom"].float()
-    stored["missing"] = stored["mask"].bool().any(1)
+    stored = torch.load(path, weights_only=True)
+    stored |= few(stored, DamageSigns())
+    seen = [view(picture[None].float() / 255) for picture in stored.pop("pictures")]
+    stored["view"] = torch.cat([((one + 1) * 127.5).round().byte() for one in seen])
     torch.save(stored, ready.with_suffix(".part"))
     ready.with_suffix(".part").rename(ready)
     return ready
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    """What is drawn, and where to."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--data", type=Path, default=Path("../shared/faces"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=40000)
@@ -112,15 +122,23 @@ def main() -> None:
     )
     parser.add_argument("--sort", default="", choices=("", *SORTS), help="what is missing")
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    begin(options.seed, 1, options.out)
+    return parser
+
+
+def damaged(options: argparse.Namespace) -> Damaged:
+    """What is drawn from, by the options."""
     faces = Faces(options.data, "train", calibration=options.kept)
     mixture = CALIBRATION if options.kept else MIXTURE
     worse = 0.0 if options.kept else options.worse
-    data = Damaged(
+    return Damaged(
         faces, others(options.data), mixture, options.often, worse, options.moved, options.sort
     )
-    collect(data, options.out, options.count, options.seed)
+
+
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    begin(options.seed, 1, options.out)
+    store(drawn(damaged(options), options.count, options.seed), options.out, options.seed)
 
 
 if __name__ == "__main__":
