@@ -187,30 +187,37 @@ def _from_source(
     def tick() -> None:
         progress(*done)
 
-    try:
-        location, headers, published = _ask(source, tick)
-    except TransferError as error:
-        raise (_UnusableError(error) if error.status in GONE else error) from error
-    for name in ("size", "sha256"):
-        want, got = getattr(expected, name), getattr(published, name)
-        if None not in (want, got) and want != got:
-            raise _UnusableError(f"it holds another file there ({name} {got}, {want} expected)")
-    size, sha256 = expected.size or published.size, expected.sha256 or published.sha256
-    done[1] = size or 0
-    partial = library.private(card, f"{(sha256 or source.revision)[:12]}.part")
-    _need_space(partial, size)
+    while True:
+        try:
+            location, headers, published = _ask(source, tick)
+        except TransferError as error:
+            raise (_UnusableError(error) if error.status in GONE else error) from error
+        for name in ("size", "sha256"):
+            want, got = getattr(expected, name), getattr(published, name)
+            if None not in (want, got) and want != got:
+                raise _UnusableError(f"it holds another file there ({name} {got}, {want} expected)")
+        size, sha256 = expected.size or published.size, expected.sha256 or published.sha256
+        done[1] = size or 0
+        partial = library.private(card, f"{(sha256 or source.revision)[:12]}.part")
+        _need_space(partial, size)
+        had = done[0] = _size(partial)
 
-    def follow() -> None:
-        done[0] = partial.stat().st_size if partial.exists() else 0
-        tick()
+        def follow(partial: Path = partial) -> None:
+            done[0] = _size(partial)
+            tick()
 
-    try:
-        trusted = os.environ.get("REQUESTS_CA_BUNDLE")
-        download(location, headers, partial, size, follow, trusted)
-    except TransferError as error:
-        if error.status == 416:
-            partial.unlink(missing_ok=True)
-        raise (_UnusableError(error) if error.status in GONE else error) from error
+        try:
+            trusted = os.environ.get("REQUESTS_CA_BUNDLE")
+            download(location, headers, partial, size, follow, trusted)
+            break
+        except TransferError as error:
+            if error.status == 416:
+                partial.unlink(missing_ok=True)
+            if error.status not in GONE:
+                raise
+            # Addresses are signed for a while; a slow download may outlive its own.
+            if _size(partial) <= had:
+                raise _UnusableError(error) from error
     seen = Facts(partial.stat().st_size, sha256_of(partial, tick))
     if sha256 not in (None, seen.sha256) or size not in (None, seen.size):
         partial.unlink()
@@ -271,9 +278,12 @@ def _authorization(token: bool | None) -> dict[str, str]:
     return {"Authorization": headers["authorization"]} if "authorization" in headers else {}
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _need_space(partial: Path, size: int | None) -> None:
-    have = partial.stat().st_size if partial.exists() else 0
-    need = max(0, (size or 0) - have) + SPARE
+    need = max(0, (size or 0) - _size(partial)) + SPARE
     free = shutil.disk_usage(partial.parent).free
     if free < need:
         raise OSError(

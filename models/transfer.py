@@ -250,7 +250,17 @@ def _opener(trusted: str | None) -> urllib.request.OpenerDirector:
     for bundle in filter(None, (trusted, _certifi())):
         if os.path.isfile(bundle):
             context.load_verify_locations(bundle)
-    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler(_proxies()), urllib.request.HTTPSHandler(context=context)
+    )
+
+
+def _proxies() -> dict[str, str]:
+    """The proxies of the environment; ALL_PROXY too, which urllib does not know and the Hub's
+    client obeys."""
+    proxies = urllib.request.getproxies()
+    every = proxies.pop("all", None)
+    return ({"http": every, "https": every} if every else {}) | proxies
 
 
 def _certifi() -> str | None:

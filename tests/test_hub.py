@@ -110,6 +110,27 @@ def test_a_cut_is_mended_in_the_same_run(server, library):
     assert server.starts() == [None, half, half + 1, half + 1]
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_address_that_expires_after_a_cut_is_asked_for_anew(server, library, status):
+    third = len(BODY) // 3
+    expired = Fault(status=status)
+    server.cdn_faults = [Fault(cut=third), expired, Fault(cut=2 * third), expired]
+    assert locate(CARD, library).read_bytes() == BODY
+    assert server.starts() == [None, third, third, 2 * third, 2 * third]
+    assert len([seen for seen in server.seen if seen.method == "HEAD"]) == 3
+
+
+def test_the_proxy_for_everything_carries_the_bytes_too(server, library, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("ALL_PROXY", server.url)
+    monkeypatch.setattr(transfer, "_opener", transfer._opener.__wrapped__)
+    with pytest.raises(transfer.TransferError):
+        transfer.download("http://nowhere.invalid/a", {}, library.destination(CARD), 1, int, None)
+    assert [seen.path for seen in server.seen] == ["http://nowhere.invalid/a"]
+
+
 def test_a_server_that_ignores_ranges_is_read_from_the_start(server, library):
     server.cdn_faults = [Fault(cut=len(BODY) // 3), Fault(whole=True)]
     assert locate(CARD, library).read_bytes() == BODY
