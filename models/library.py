@@ -152,7 +152,8 @@ class Library:
         Args:
             card: what to look for.
             files: what `files()` returned, where several cards are looked up.
-            by_hash: look under other names too; reads files of exactly the right size.
+            by_hash: read files where only that can tell: those of exactly the right size under
+                other names, and those by a name of the card whose size is not known.
             tick: called while such a file is read; may raise to stop.
 
         Raises:
@@ -168,7 +169,7 @@ class Library:
         for path in (path for path in files if path.name.casefold() in names):
             try:
                 self._refuse_escape(path)
-                self._refuse_other(path, facts, tick)
+                self._refuse_other(path, facts, by_hash, tick)
                 return path
             except RefusedFileError as error:
                 refused = refused or error
@@ -195,14 +196,16 @@ class Library:
             self._hashes[key] = sha256_of(path, tick)
         return self._hashes[key]
 
-    def _refuse_other(self, path: Path, facts: Facts, tick: Callable[[], None]) -> None:
+    def _refuse_other(
+        self, path: Path, facts: Facts, by_hash: bool, tick: Callable[[], None]
+    ) -> None:
         seen = _size(path)
         if facts.size is not None and seen != facts.size:
             raise RefusedFileError(
                 f"{path} has {seen} bytes, {facts.size} expected: an unfinished download or "
                 "another file; delete or rename it"
             )
-        if facts.size is None and facts.sha256 is not None:
+        if by_hash and facts.size is None and facts.sha256 is not None:
             found = self.sha256(path, tick)
             if found != facts.sha256:
                 raise RefusedFileError(

@@ -74,6 +74,9 @@ def test_a_menu_does_not_read_files(library, tmp_path, monkeypatch):
     put(tmp_path / "facerestore_models" / "some.pth")
     monkeypatch.setattr(Library, "sha256", lambda *_: pytest.fail("a file was hashed"))
     assert library.find(small("gfpgan-1.4"), by_hash=False) is None
+    path = put(tmp_path / "facerestore_models" / "GFPGANv1.4.pth")
+    unmeasured = replace(small("gfpgan-1.4"), size=None)
+    assert library.find(unmeasured, by_hash=False) == path
 
 
 def test_a_file_is_hashed_once_and_again_when_it_changes(library, tmp_path, monkeypatch):
