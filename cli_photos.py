@@ -187,7 +187,11 @@ def run_photos(args: argparse.Namespace) -> int:
             raise UsageError(f"--min-size {args.min_size} is above --max-size {args.max_size}")
         parse_selection(args.select)
         choose_detector(args.detector)
-        choose(args.model, args.commercial_only, host.library)
+        if choose(args.model, args.commercial_only, host.library).kind == "inpainter":
+            raise UsageError(
+                f"--model {args.model} fills what a mask names, and the command line takes none; "
+                "choose auto, which finds and fills what is missing"
+            )
         for path in args.reference:
             pictures.read(path)
     except (ValueError, RuntimeError, PictureError) as error:
@@ -244,11 +248,12 @@ def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
             f"{job.result}: its folder cannot be made: {error.strerror}; choose another -o"
         ) from error
     unchanged = not bool((mended.mask > 0).any())
-    if unchanged and job.result.suffix.lower() == job.source.suffix.lower():
+    kind = pictures.format_of(job.result, photo)
+    if unchanged and kind == photo.format:
         data = job.source.read_bytes()
     else:
         what = sentence(mended.faces)
-        told = photo if unchanged else marked(photo, what, f"kintsugi-faces {version()}")
+        told = photo if unchanged else marked(photo, what, f"kintsugi-faces {version()}", kind)
         data = pictures.encoded(job.result, told, mended.image, mended.mask)
     if job.result in wanted:
         save(job.result, data)

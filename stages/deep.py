@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, TiffTags
@@ -43,13 +44,16 @@ class DeepError(ValueError):
     """A 16-bit file could not be decoded exactly."""
 
 
-def decode(data: bytes, codec: str, high: np.ndarray) -> np.ndarray:
+def decode(
+    data: bytes, codec: str, high: np.ndarray, upright: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """All 16 bits of every value.
 
     Args:
         data: the whole file. codec: "png" or "tiff".
         high: (H, W, C) uint8, the high bytes as Pillow decodes them; a second decoder's opinion
             that the result must agree with, since FFmpeg forgives files that are cut short.
+        upright: turns the pixels as stored to how `high` has them.
 
     Returns:
         (H, W, C) uint16.
@@ -72,7 +76,7 @@ def decode(data: bytes, codec: str, high: np.ndarray) -> np.ndarray:
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height]
     wide = np.ascontiguousarray(rows[:, : frame.width * channels * 2]).view(order)
-    wide = wide.reshape(frame.height, frame.width, channels).astype(np.uint16)
+    wide = upright(wide.reshape(frame.height, frame.width, channels)).astype(np.uint16)
     if wide.shape != high.shape or not np.array_equal((wide >> 8).astype(np.uint8), high):
         raise DeepError("two decoders read different 16-bit pixels from it")
     return wide

@@ -172,6 +172,8 @@ _ONE_CLEAR = "marks one 16-bit colour as transparent; save it with alpha instead
 def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
     """(H, W, C) uint8 or uint16 as stored, palettes and single bits expanded."""
     deep_bits = 16 in _bits(image, data)
+    # Pillow turns a TIFF upright as it loads it, and forgets that it was turned.
+    turned = image.tag_v2.get(274, 1) if image.format == "TIFF" else 1
     if image.format == "TIFF" and 1 in image.tag_v2.get(338, ()):
         raise PictureError("has its alpha multiplied in; save it with plain (unassociated) alpha")
     if image.format == "TIFF" and 2 in image.tag_v2.get(339, ()):
@@ -212,7 +214,7 @@ def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
     if codec == "png" and data[25] == _PNG_GREY_ALPHA:
         narrow = narrow[..., [0, 3]]  # Pillow spreads 16-bit grey with alpha over RGBA
     try:
-        return deep.decode(data, codec, narrow)
+        return deep.decode(data, codec, narrow, _UPRIGHT.get(turned, _UPRIGHT[1]))
     except deep.DeepError as error:
         raise PictureError(
             f"{error}; save it as a PNG, or as a TIFF without compression, its channels interleaved"
@@ -228,10 +230,12 @@ def _bits(image: Image.Image, data: bytes) -> tuple[int, ...]:
 
 def _encoding(image: Image.Image, kind: str, data: bytes) -> dict:
     if kind == "JPEG":
-        tables = [[_finer(step) for step in table] for table in image.quantization.values()]
+        steps = [table for _, table in sorted(image.quantization.items())]
+        tables = [[_finer(step) for step in table] for table in steps]
         encoding = {"qtables": tables, "progressive": "progressive" in image.info}
-        sampling = JpegImagePlugin.get_sampling(image) if image.mode == "RGB" else -1
-        return encoding | ({"subsampling": sampling} if sampling >= 0 else {})
+        # Ways of sampling that Pillow does not write become full ones, which lose nothing.
+        sampling = max(JpegImagePlugin.get_sampling(image), 0)
+        return encoding | ({"subsampling": sampling} if image.mode == "RGB" else {})
     if kind == "WEBP":
         return {"lossless": True} if containers.lossless_webp(data) else {"quality": 95}
     return {}
@@ -279,17 +283,27 @@ def encoded(path: Path, photo: Photo, image: Tensor, mask: Tensor) -> bytes:
     """The file of a restored photo with the metadata of its source.
 
     Args:
-        path: its ending names the format; the source's own format where the endings agree.
+        path: its ending names the format, as in `format_of`.
         image, mask: as in `changed`.
 
     Raises:
         PictureError: the format cannot hold the picture.
     """
+    return encode(changed(photo, image, mask), photo, format_of(path, photo), path)
+
+
+def format_of(path: Path, photo: Photo) -> str:
+    """The format that a restored photo has by the name `path`: what its ending says, or the
+    source's own where the endings agree.
+
+    Raises:
+        PictureError: the ending is of no format.
+    """
     same = path.suffix.lower() == photo.path.suffix.lower()
     kind = photo.format if same else FORMATS.get(path.suffix.lower())
     if kind is None:
         raise PictureError(f"{path}: unknown ending; choose one of {', '.join(FORMATS)}")
-    return encode(changed(photo, image, mask), photo, kind, path)
+    return kind
 
 
 def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:
@@ -302,7 +316,9 @@ def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:
         return deep.encode_tiff(pixels, photo.exif, photo.icc, photo.dpi, photo.xmp)
     same = kind == photo.format
     options = dict(photo.encoding if same else _UNTOLD.get(kind, {}))
-    blocks = {"exif": photo.exif, "icc_profile": photo.icc, "xmp": photo.xmp, "dpi": photo.dpi}
+    # Only where a JPEG is written does Pillow leave the head of an EXIF block to its caller.
+    exif = photo.exif and (b"Exif\0\0" + photo.exif if kind == "JPEG" else photo.exif)
+    blocks = {"exif": exif, "icc_profile": photo.icc, "xmp": photo.xmp, "dpi": photo.dpi}
     if same and photo.segments:
         blocks = {"dpi": photo.dpi if kind == "JPEG" else None}
     options |= {name: block for name, block in blocks.items() if block}
@@ -319,7 +335,14 @@ def encode(pixels: np.ndarray, photo: Photo, kind: str, path: Path) -> bytes:
     if kind == "WEBP":
         options["exact"] = True
     try:
-        picture.save(file, kind, **options)
+        try:
+            picture.save(file, kind, **options)
+        except OSError:
+            # Pillow's buffer is too short for the finest progressive files.
+            if not options.pop("progressive", False):
+                raise
+            file = io.BytesIO()
+            picture.save(file, kind, **options)
     except (OSError, ValueError) as error:
         raise PictureError(
             f"{path}: {kind} cannot hold {width} x {height} pixels with this metadata "

@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -166,6 +167,23 @@ def test_ways_to_store_a_deep_tiff(tmp_path, rng, options):
     assert np.array_equal(pictures.read(tmp_path / "in.tif").pixels, source)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_deep_tiff_comes_upright(tmp_path, rng, orientation):
+    source = noise(rng, 3, np.uint16)
+    turned = [(274, 3, 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "in.tif", source, photometric="rgb", extratags=turned)
+    shallow = Image.fromarray((source >> 8).astype(np.uint8))
+    exif = Image.Exif()
+    exif[274] = orientation
+    shallow.info["exif"] = exif.tobytes()
+    upright = np.asarray(ImageOps.exif_transpose(shallow))
+    photo = pictures.read(tmp_path / "in.tif")
+    assert np.array_equal(photo.pixels >> 8, upright)
+    nothing = torch.zeros(1, *upright.shape[:2])
+    pictures.write(tmp_path / "out.tif", photo, photo.tensor(), nothing)
+    assert np.array_equal(pictures.read(tmp_path / "out.tif").pixels, photo.pixels)
+
+
 @pytest.mark.parametrize("options", [{"tile": (16, 16)}, {"planarconfig": "separate"}], ids=str)
 def test_a_deep_tiff_is_exact_or_refused(tmp_path, rng, options):
     source = noise(rng, 3, np.uint16)
@@ -247,6 +265,41 @@ def test_a_jpeg_hardly_changes_outside_and_keeps_faces_fine(tmp_path, quality, s
         assert max(max(table) for table in out.quantization.values()) <= 8
         assert out.info.get("progressive")
         assert JpegImagePlugin.get_sampling(out) == sampling
+
+
+def test_the_finest_progressive_jpeg_can_be_written(tmp_path, rng):
+    source = rng.integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    options = {"quality": 100, "subsampling": 0}
+    Image.fromarray(source).save(tmp_path / "in.jpg", **options)
+    photo = pictures.read(tmp_path / "in.jpg")
+    # Other programs write such files; Pillow cannot.
+    photo = replace(photo, encoding=photo.encoding | {"progressive": True})
+    pictures.write(tmp_path / "out.jpg", photo, photo.tensor(), torch.zeros(1, 300, 300))
+    with Image.open(tmp_path / "out.jpg") as out:
+        assert psnr(out, photo.pixels) > 46
+
+
+def test_sampling_that_pillow_does_not_write_keeps_its_colours(tmp_path, rng):
+    options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440]
+    stripes = np.zeros((120, 160, 3), np.uint8)
+    stripes[:, ::4, 0] = stripes[:, 1::4, 0] = 200
+    cv2.imwrite(str(tmp_path / "in.jpg"), stripes, options)
+    photo = pictures.read(tmp_path / "in.jpg")
+    pictures.write(tmp_path / "out.jpg", photo, photo.tensor(), torch.zeros(1, 120, 160))
+    with Image.open(tmp_path / "out.jpg") as out:
+        assert psnr(out, photo.pixels) > 46
+
+
+def test_a_jpeg_whose_tables_stand_in_another_order_keeps_their_meaning(tmp_path, rng):
+    Image.fromarray(smooth(rng)).save(tmp_path / "in.jpg", quality=60)
+    data = (tmp_path / "in.jpg").read_bytes()
+    at = data.index(b"\xff\xdb")
+    size = 4 + 65
+    first, second = data[at : at + size], data[at + size : at + 2 * size]
+    assert second[:2] == b"\xff\xdb" and (first[4], second[4]) == (0, 1)
+    (tmp_path / "swapped.jpg").write_bytes(data[:at] + second + first + data[at + 2 * size :])
+    told = [pictures.read(tmp_path / name).encoding for name in ("in.jpg", "swapped.jpg")]
+    assert told[0] == told[1]
 
 
 def test_a_grey_jpeg_stays_grey(tmp_path, rng):
@@ -367,6 +420,10 @@ def test_another_ending_converts(tmp_path, rng):
         with Image.open(tmp_path / f"out{suffix}") as out:
             assert out.getexif()[0x010F] == "Kintsugi Camera"
             assert np.array_equal(np.asarray(out), photo.pixels)
+        again = pictures.read(tmp_path / f"out{suffix}")
+        pictures.write(tmp_path / "again.jpg", again, again.tensor(), nothing)
+        with Image.open(tmp_path / "again.jpg") as out:
+            assert out.getexif()[0x010F] == "Kintsugi Camera"
     store(tmp_path / "deep.tif", noise(rng, 3, np.uint16))
     photo = pictures.read(tmp_path / "deep.tif")
     pictures.write(tmp_path / "deep.png", photo, photo.tensor(), torch.zeros(1, HEIGHT, WIDTH))

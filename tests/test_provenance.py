@@ -160,7 +160,7 @@ def test_every_format_carries_the_mark_and_its_pixels(tmp_path, ending, deep, pa
     photo = pictures.read(path)
     out = tmp_path / f"out{ending}"
     nothing = torch.zeros(1, 24, 32)
-    pictures.write(out, marked(photo, WHAT, "kintsugi 1"), photo.tensor(), nothing)
+    pictures.write(out, marked(photo, WHAT, "kintsugi 1", photo.format), photo.tensor(), nothing)
     told = written_packet(out)
     assert source_types(told) == [xmp.SOURCE_TYPE]
     assert ("Großmutter, 1931".encode() in told) == (packet is not None)
@@ -168,12 +168,23 @@ def test_every_format_carries_the_mark_and_its_pixels(tmp_path, ending, deep, pa
         np.testing.assert_array_equal(pictures.read(out).pixels, photo.pixels)
 
 
+@pytest.mark.parametrize("ending", [".png", ".webp", ".tif"])
+def test_only_a_jpeg_limits_a_packet(tmp_path, ending):
+    long = PACKET.replace(b"1931", b"x" * 70000)
+    photo = pictures.read(photo_file(tmp_path, ending, False, long))
+    out = tmp_path / f"out{ending}"
+    told = marked(photo, WHAT, "a", photo.format)
+    pictures.write(out, told, photo.tensor(), torch.zeros(1, 24, 32))
+    assert source_types(written_packet(out)) == [xmp.SOURCE_TYPE]
+
+
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tif"])
 def test_a_change_of_format_keeps_the_mark(tmp_path, ending):
     source = photo_file(tmp_path, ".png" if ending != ".png" else ".tif", False, PACKET)
     photo = pictures.read(source)
     out = tmp_path / f"changed{ending}"
-    pictures.write(out, marked(photo, WHAT, "a"), photo.tensor(), torch.zeros(1, 24, 32))
+    told = marked(photo, WHAT, "a", pictures.format_of(out, photo))
+    pictures.write(out, told, photo.tensor(), torch.zeros(1, 24, 32))
     assert source_types(written_packet(out)) == [xmp.SOURCE_TYPE]
 
 
