@@ -42,7 +42,7 @@ def _whole(text: str) -> int:
     return value
 
 
-def _seed(text: str) -> int:
+def a_seed(text: str) -> int:
     if not text.isdecimal() or int(text) > LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number in 0 to {LARGEST_SEED}")
     return int(text)
@@ -75,7 +75,7 @@ def photo_parser() -> argparse.ArgumentParser:
     )
     add("--fidelity", type=_share, default=0.5, help="0 most detail, 1 closest to the photo (0.5)")
     add("--strength", type=_share, default=1.0, help="0 leaves the faces as they are (1)")
-    add("--seed", type=_seed, default=0, help="of noise that models draw and of grain")
+    add("--seed", type=a_seed, default=0, help="of noise that models draw and of grain")
     add("--steps", type=_whole, default=0, help="for models that work in several; 0: their own")
     add("--size", type=_whole, default=0, help="side of face crops; 0: 512, less for crowds")
     add("--colour", choices=COLOURS, default="match", help="how the face keeps its tones (match)")

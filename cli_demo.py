@@ -10,6 +10,8 @@ from pathlib import Path
 
 def add_demo_command(subparsers) -> argparse.ArgumentParser:
     """Add the sub-command `demo` to what `ArgumentParser.add_subparsers` returned."""
+    from .cli import a_seed
+
     parser = subparsers.add_parser(
         "demo",
         help="restore a sample photo with the built-in models",
@@ -17,7 +19,7 @@ def add_demo_command(subparsers) -> argparse.ArgumentParser:
         "the built-in models. Files of an earlier demo in the folder are replaced.",
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder (demo)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damage")
+    parser.add_argument("--seed", type=a_seed, default=0, help="of the damage")
     parser.set_defaults(run=run_demo)
     return parser
 

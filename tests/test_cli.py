@@ -328,6 +328,12 @@ def test_no_face_copies_the_file(tmp_path, stages, capsys):
     assert json.loads((tmp_path / "out" / "a.report.json").read_text())["faces"] == []
 
 
+def test_an_ending_spelt_otherwise_copies_too(tmp_path, stages):
+    Image.new("RGB", (80, 60), (90, 80, 70)).save(tmp_path / "a.jpeg", quality=40)
+    assert run(tmp_path / "a.jpeg", "-o", tmp_path / "b.jpg") == 0
+    assert (tmp_path / "b.jpg").read_bytes() == (tmp_path / "a.jpeg").read_bytes()
+
+
 def test_strength_0_copies_the_file(tmp_path, stages, rng, capsys):
     photo(tmp_path / "a.png", rng)
     assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--strength", 0) == 0
@@ -463,6 +469,9 @@ def test_an_unknown_or_refused_model_is_wrong_usage(tmp_path, rng, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path / "a.png", "-o", "out", "--model", "codeformer", "--commercial-only")
     assert "not cleared for commercial use" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(tmp_path / "a.png", "-o", "out", "--model", "codeformer-inpainting")
+    assert "fills what a mask names" in capsys.readouterr().err
 
 
 def test_bad_photos_do_not_stop_the_others(tmp_path, stages, rng, capsys):

@@ -28,6 +28,12 @@ def test_without_the_portraits_it_says_what_to_install(tmp_path, monkeypatch, ca
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_seed_below_0_is_wrong_usage(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["demo", "-o", str(tmp_path), "--seed", "-1"])
+    assert stopped.value.code == 2 and "not a whole number in 0" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """A finished demo; the Hub is out of reach."""
