@@ -115,15 +115,19 @@ def blend(
     if damage is not None:
         damage = masks.in_picture(damage, frames, height, width, "damage").to(image.device) > 0.5
         pairs = zip(image, damage, strict=True)
-        base = torch.stack([fill(picture, holes, seed=seed) for picture, holes in pairs])
+        mended = [fill(picture, holes, seed=seed) for picture, holes in pairs]
+        base = torch.stack(mended) if mended else image
         shown = damage.float()
     if not len(faces):
+        if notes is not None:
+            filled = bool(shown.any())
+            notes.append(f"no face: {'the damage was filled' if filled else 'nothing was changed'}")
         return base, shown
     if mask is not None:
         mask = masks.in_picture(mask, frames, height, width).to(image.device)
     crops = _check_count(crops, faces)
-    if upscaled is not None:
-        crops = _upscaled(crops, given, known, image, faces)
+    if upscaled is not None or damage is not None:
+        crops = _renewed(crops, given, known, base, faces)
     said = _Notes()
     if shape in ("parsed", "all"):
         host = host or Host()
@@ -213,19 +217,20 @@ def enlarged(faces: Faces, frames: int, height: int, width: int) -> Faces:
     return Faces(tuple(others), frames, height, width)
 
 
-def _upscaled(
-    crops: Tensor, image: Tensor, faces: Faces, upscaled: Tensor, larger: Faces
-) -> Tensor:
-    """The crops (N, S, S, C), but those that nobody changed cut from the upscaled pictures: the
-    originals know less than these."""
+def _renewed(crops: Tensor, image: Tensor, faces: Faces, base: Tensor, there: Faces) -> Tensor:
+    """The crops (N, S, S, C) of the faces in `image`, but those that nobody changed cut from the
+    pictures that they go into, where the same faces are `there`: these are larger or have their
+    damage filled."""
     size, result = crops.shape[1], crops
-    pairs = zip(faces, faces.matrices(), larger.matrices(), strict=True)
+    pairs = zip(faces, faces.matrices(), there.matrices(), strict=True)
     for index, (face, *matrices) in enumerate(pairs):
         before, after = (geometry.resized(each, face.crop.size, size) for each in matrices)
         cut = patches.original(image[face.frame], face, before, size)
         if patches.untouched(crops[index].to(cut.device), cut):
-            fresh = geometry.cut(upscaled[face.frame][..., :3], after, size)[0].permute(1, 2, 0)
-            result = result.float().clone() if result is crops else result
+            fresh = geometry.cut(base[face.frame][..., :3], after, size)[0].permute(1, 2, 0)
+            if result is crops:
+                channels = max(crops.shape[-1], fresh.shape[-1])
+                result = crops.float().expand(*crops.shape[:3], channels).clone()
             result[index] = fresh.to(result.device)
     return result
 
@@ -333,12 +338,17 @@ def _paste(
     patch = made[0] if len(made) == 1 else _mix(made)
     region, change, gain, weight = patch.region, patch.change, patch.gain, patch.weight
     rows, columns = region.slices()
+    inside = weight > _INSIDE
     show = settings.opacity
     if mask is not None:
         show = mask[frame, rows, columns] * show
     if mask is not None or show < 1:
         change, weight = change * show, weight * show
         gain = gain if gain is None else gain * show
+    part = shown[rows, columns]
+    torch.maximum(part, weight, out=part)
+    if gain is None and not bool(change.any()):
+        return
     channels = change.shape[0]
     # In planes, where each of them is one run of memory for the operations below.
     into = result[rows, columns, :channels].permute(2, 0, 1)
@@ -348,12 +358,12 @@ def _paste(
     else:
         blended = torch.addcmul(change, source.float(), 1 + gain)
     if settings.grain:
-        _regrain(blended, weight, change, picture[..., :channels], region, settings, frame)
+        inside &= weight > 0
+        original = picture[..., :channels]
+        _regrain(blended, weight, inside, change, original, region, settings, frame)
     # Between the two by 0 or 1 is one of them, bit for bit, and sooner than by `where`.
     blended = blended.clamp_(0, 1).to(source.dtype)
     into.copy_(torch.lerp(source, blended, weight.sign().to(source.dtype)))
-    part = shown[rows, columns]
-    torch.maximum(part, weight, out=part)
 
 
 def _mix(made: list[Patch]) -> Patch:
@@ -380,9 +390,8 @@ def _mix(made: list[Patch]) -> Patch:
     return Patch(region, change / total, gain / total, weight)
 
 
-def _regrain(blended, weight, change, picture, region, settings: Settings, frame) -> None:
-    """Add to `blended` (C, h, w) the grain that its faces have lost."""
-    inside = weight > _INSIDE * settings.opacity
+def _regrain(blended, weight, inside, change, picture, region, settings: Settings, frame) -> None:
+    """Add to `blended` (C, h, w) the grain that its faces have lost, measured `inside` (h, w)."""
     few = (..., slice(None, None, 4), slice(None, None, 4))
     moved = float(change[few].abs().mean(0)[inside[few]].mean().nan_to_num())
     if moved == 0:

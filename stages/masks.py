@@ -208,7 +208,8 @@ def in_picture(mask: Tensor, frames: int, height: int, width: int, name: str = "
     """A MASK of the user as (frames, height, width) float32 in [0, 1].
 
     Args:
-        mask: (H, W) or (B, H, W), B 1 or `frames`; another size of the same aspect is resized.
+        mask: (H, W) or (B, H, W), B 1 or `frames`; another size of the same aspect is resized, as
+            is one of a single value.
 
     Raises:
         ValueError: another number of masks or another aspect.
@@ -219,14 +220,18 @@ def in_picture(mask: Tensor, frames: int, height: int, width: int, name: str = "
         wanted = "one" if frames == 1 else f"one or {frames}"
         raise ValueError(f"{name} has {count} masks for {frames} picture(s); give {wanted}")
     if (rows, columns) != (height, width):
-        if abs(rows * width - columns * height) > max(height, width) * 1.5:
+        if mask.numel() and bool((mask == mask[:, :1, :1]).all()):
+            # Without a drawn mask hosts send a small one of a single value, of any aspect.
+            mask = mask[:, :1, :1].expand(-1, height, width)
+        elif abs(rows * width - columns * height) > max(height, width) * 1.5:
             raise ValueError(
                 f"{name} is {columns} x {rows}, the picture {width} x {height}; "
                 "give one of the picture's size or aspect"
             )
-        mask = F.interpolate(
-            mask[:, None], size=(height, width), mode="bilinear", align_corners=False
-        )[:, 0]
+        else:
+            mask = F.interpolate(
+                mask[:, None], size=(height, width), mode="bilinear", align_corners=False
+            )[:, 0]
     if not bool(torch.isfinite(mask).all()):
         raise ValueError(f"{name} has values that are NaN or infinite")
     return mask.clamp(0, 1).expand(frames, -1, -1)

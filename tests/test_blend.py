@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -91,6 +92,32 @@ def test_a_crop_that_nobody_changed_leaves_the_upscaled_picture_alone():
     assert where[y - 10 : y + 10, x - 10 : x + 10].all()
     where[y - side : y + side, x - side : x + side] = False
     assert not where.any(), "the other two faces are as they came"
+
+
+def test_a_crop_that_nobody_changed_does_not_bring_damage_back():
+    truth = smooth_picture(300, 300)
+    damage = torch.zeros(300, 300)
+    damage[:, 148:152] = 1
+    picture = truth.clone()
+    picture[0, damage > 0] = 1.0
+    crops, faces = align(picture, place(300, 300, [(150, 150, 200, 0)]), size=256)
+    result, mask = blend(picture, crops, faces, damage=damage)
+    at = damage > 0
+    assert (result - truth)[0, at].abs().mean() < 0.1 * (picture - truth)[0, at].abs().mean()
+    assert mask[0, at].min() == 1
+    grey = picture[..., :1]
+    crops, faces = align(grey, place(300, 300, [(150, 150, 200, 0)]), size=256)
+    larger = F.interpolate(truth.permute(0, 3, 1, 2), scale_factor=2.0).permute(0, 2, 3, 1)
+    result, _ = blend(grey, crops, faces, upscaled=larger)
+    assert torch.equal(result, larger)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_unchanged_crop_keeps_every_value_of_any_picture(dtype):
+    picture = (grainy_picture(200, 200) * 1.4 - 0.2).to(dtype)
+    crops, faces = align(picture, place(200, 200, [(100, 100, 120, 0)]), size=128)
+    result, _ = blend(picture, crops, faces)
+    assert torch.equal(result, picture)
 
 
 def test_a_denoised_small_face_does_not_get_its_noise_back():
@@ -186,6 +213,31 @@ def test_it_is_said_why_nothing_happened():
         shown = faces if options else faces.with_faces([])
         blend(picture, crops[: len(shown)], shown, notes=notes, **options)
         assert notes == [f"{why}: nothing was changed"]
+
+
+def test_damage_without_a_face_is_filled_and_told():
+    picture, crops, faces = scene()
+    none = faces.with_faces(())
+    damage = torch.zeros(480, 560)
+    damage[100:104] = 1
+    for holes, told in ((damage, "the damage was filled"), (damage * 0, "nothing was changed")):
+        notes = []
+        result, mask = blend(picture, crops[:0], none, damage=holes, notes=notes)
+        assert notes == [f"no face: {told}"]
+        assert torch.equal(result[mask == 0], picture[mask == 0])
+        assert bool(mask.any()) == bool(holes.any()) != torch.equal(result, picture)
+    empty, mask = blend(picture[:0], crops[:0], replace(none, frames=0), damage=damage)
+    assert empty.shape[0] == mask.shape[0] == 0
+
+
+def test_frames_with_a_face_in_the_same_place_do_not_mix():
+    picture, crops, faces = scene(placements=[(200, 200, 200, 0), (200, 200, 200, 0, 1)], frames=2)
+    changed = torch.cat([repaint(crops[:1]), crops[1:] * 0.3])
+    both, _ = blend(picture, changed, faces, colour="none")
+    for frame in range(2):
+        own = replace(faces, faces=(replace(faces[frame], frame=0),), frames=1)
+        single, _ = blend(picture[:1], changed[frame : frame + 1], own, colour="none", seed=frame)
+        assert torch.equal(both[frame], single[0])
 
 
 def test_same_input_same_bits():

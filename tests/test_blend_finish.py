@@ -179,9 +179,26 @@ def test_a_users_mask_bounds_every_change_also_at_another_size():
     assert mask[0, :, :149].max() == 0 and mask[0, 150, 170] == 1
     assert torch.equal(result[mask == 0], picture[mask == 0])
     with pytest.raises(ValueError, match="150 x 100"):
-        blend(picture, crops, faces, mask=torch.ones(1, 100, 150))
+        blend(picture, crops, faces, mask=torch.eye(150)[:100])
     with pytest.raises(ValueError, match="3 masks for 1"):
         blend(picture, crops, faces, mask=torch.ones(3, 300, 300))
+    everywhere, _ = blend(picture, crops * 0.5, faces)
+    of_one_value, _ = blend(picture, crops * 0.5, faces, mask=torch.ones(64, 32))
+    assert torch.equal(of_one_value, everywhere)
+
+
+def test_a_soft_mask_shows_the_grain_that_less_opacity_shows():
+    noise = torch.randn(1, 400, 400, 3, generator=torch.Generator().manual_seed(4)) * 0.012
+    picture = smooth_picture(400, 400) * 0.1 + 0.45 + noise
+    crops, faces = aligned(picture, side=260)
+    added = []
+    for options in ({"opacity": 0.5}, {"mask": torch.full((400, 400), 0.5)}):
+        with_grain, without = (
+            blend(picture, softened(crops), faces, grain=amount, sharpness="as is", **options)[0]
+            for amount in (1, 0)
+        )
+        added.append(float((with_grain - without).std()))
+    assert added[0] > 0.002 and added[1] == pytest.approx(added[0], rel=0.1)
 
 
 @pytest.mark.parametrize("factor", [2.0, 1.37, 0.6])
