@@ -74,6 +74,7 @@ def _seen(picture: Tensor, matrix: Tensor, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def _weights(count: int, channels: int) -> Tensor:
     weights = torch.randn(count, generator=torch.Generator().manual_seed(0))
     if channels == 4:

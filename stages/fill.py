@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import geometry, grain, placing
+from . import geometry, grain, memory, placing
 from .faces import Faces
 from .holes import on_face, widened
 from .seams import fill_in
@@ -68,7 +68,8 @@ def missing(faces: Faces) -> Tensor:
     Returns:
         (frames, H, W) float32 of 0 and 1, a MASK that any inpainting node understands.
     """
-    mask = torch.zeros(faces.frames, faces.height, faces.width)
+    cpu = torch.device("cpu")
+    mask = memory.zeros(faces.frames, faces.height, faces.width, device=cpu)
     for face in faces:
         if face.degradation is None or face.crop is None:
             continue

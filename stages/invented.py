@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models import zoo
-from . import geometry, octaves
+from . import geometry, memory, octaves
 from .batch import check_crops
 from .faces import Faces
 from .host import Host
@@ -136,9 +136,11 @@ def invented(
                 lost, total = (
                     float((weight * part[face, 0]).sum()) for part in (band.invented, band.energy)
                 )
-                regions[name][wave] = lost / (total + float(weight.sum()) * _FLOOR)
+                total += float(weight.sum()) * _FLOOR
+                # A bald head has no hair.
+                regions[name][wave] = lost / total if total else 0.0
                 if wave >= FINEST:
-                    new, old = new + lost, old + total + float(weight.sum()) * _FLOOR
+                    new, old = new + lost, old + total
             pooled[name] = new / old if old else 0.0
         shares.append(pooled)
         by_octave.append(regions)
@@ -177,7 +179,8 @@ def on_pictures(masks: Tensor, faces: Faces) -> Tensor:
     overlap. Raises ValueError if there is not one for each face."""
     if len(masks) != len(faces):
         raise ValueError(f"{len(masks)} masks for {len(faces)} faces; give one for each")
-    pictures = torch.zeros(faces.frames, faces.height, faces.width)
+    cpu = torch.device("cpu")
+    pictures = memory.zeros(faces.frames, faces.height, faces.width, device=cpu)
     for face, mask, matrix in zip(faces, masks, faces.matrices(), strict=True):
         size = mask.shape[-1]
         matrix = geometry.resized(matrix, face.crop.size, size)

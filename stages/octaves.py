@@ -79,6 +79,7 @@ def enlarged(planes: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def region(name: str, side: int) -> Tensor:
     """(side, side) float32, 1 inside the ellipses of a region of ELLIPSES, soft by one px."""
     at = (torch.arange(side, dtype=torch.float32) + 0.5) / side

@@ -163,6 +163,7 @@ def windows(picture: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def _bends(device: torch.device) -> Tensor:
     """(256, 6) orthonormal surfaces up to the second degree: what shading does to a patch."""
     at = torch.linspace(-1, 1, PATCH, dtype=torch.float64)

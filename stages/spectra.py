@@ -80,6 +80,7 @@ def without_shape(cross: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def window(device: torch.device) -> Tensor:
     """(16, 16), of mean square 1, softly towards the border."""
     line = torch.hann_window(PATCH, periodic=False, device=device) + 0.05
@@ -88,6 +89,7 @@ def window(device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def ring_places(height: int, width: int, device: torch.device) -> Tensor:
     """(h, w) frequency of each coefficient of fft2, in cycles a patch."""
     y, x = (torch.fft.fftfreq(side, device=device) * PATCH for side in (height, width))
@@ -95,18 +97,21 @@ def ring_places(height: int, width: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def rings_of(height: int, width: int, device: torch.device) -> Tensor:
     """(h, w) the ring of each coefficient of fft2."""
     return ring_places(height, width, device).round().long()
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def sizes(device: torch.device) -> Tensor:
     """How many coefficients of a patch each ring has."""
     return torch.bincount(rings_of(PATCH, PATCH, device).flatten()).float()
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def _transform(device: torch.device) -> Tensor:
     """(144 * 2, 256) what rfft2 makes of a patch without its mean under the window; a product of
     matrices, for patches are too small for the other way to be faster."""
@@ -116,6 +121,7 @@ def _transform(device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def _gather(device: torch.device) -> Tensor:
     """(rings, 144) weights of the coefficients of rfft2 in the mean of each ring."""
     rings = rings_of(PATCH, PATCH, device)[:, : PATCH // 2 + 1]
@@ -129,6 +135,7 @@ def _gather(device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def between(device: torch.device) -> Tensor:
     """(rings, 192 * 97) how much of each ring is in each coefficient of a tile: straight lines
     from one ring to the next."""
@@ -139,6 +146,7 @@ def between(device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # kept for later calls of any mode
 def leaks(device: torch.device) -> Tensor:
     """(rings, rings, rings): how much of the product of two rings of roots, mixed as in a tile, is
     found in each ring of a patch."""

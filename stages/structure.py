@@ -196,7 +196,8 @@ def moved(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
     nose and the mouth, brightness and contrast fitted.
 
     Returns:
-        (N,) the largest shift in px of 512, at most 16 (beyond, the step says no more than that),
+        (N,) the largest shift in px of 512, at most 16 along each axis (beyond, the step says no
+        more than that),
         and (N,) the change of eye distance over eye-to-mouth distance, as a share.
     """
     side = SIDE // 2
@@ -210,10 +211,11 @@ def moved(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
         inside = ((x - centre_x) / half_x) ** 2 + ((y - centre_y) / half_y) ** 2 < 1.5
         columns = [plane[:, inside] for plane in (across, down, new)]
         columns.append(torch.ones_like(columns[0]))
-        design = torch.stack(columns, 2)  # (N, P, 4)
-        normal = design.transpose(1, 2) @ design + torch.diag(torch.tensor([1e-4, 1e-4, 1e-6, 0]))
-        wanted = design.transpose(1, 2) @ old[:, inside, None]
-        found = torch.linalg.solve(normal + 1e-7 * torch.eye(4), wanted)
+        # In singles even colours, such as white, have no solution.
+        design = torch.stack(columns, 2).double()  # (N, P, 4)
+        ridge = design.new_tensor([1e-4, 1e-4, 1e-6, 0]) + 1e-7
+        normal = design.mT @ design + torch.diag(ridge)
+        found = torch.linalg.solve(normal, design.mT @ old[:, inside, None].double()).float()
         gain = found[:, 2].clamp(min=0.25)
         shifts.append(found[:, :2, 0] / gain * (octaves.REFERENCE / side))
     shift = torch.stack(shifts, 1).clamp(-16, 16)  # (N, 4, 2): eye, eye, nose, mouth

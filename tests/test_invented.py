@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from faces_for_tests import grainy_picture, place
 
 from kintsugi.models import zoo
-from kintsugi.stages import geometry, octaves
+from kintsugi.stages import geometry, octaves, parsing
+from kintsugi.stages import invented as module
 from kintsugi.stages.faces import Crop
 from kintsugi.stages.invented import FINEST, invented, on_pictures, parser_on_disk, summary
 
@@ -128,6 +129,18 @@ def test_octaves_come_apart_and_together():
     assert len(parts) == len(octaves.wavelengths(128)) + 1
     assert octaves.wavelengths(128) == (8, 16, 32, 64)
     torch.testing.assert_close(octaves.join(parts), planes, atol=1e-5, rtol=0)
+
+
+def test_a_head_without_hair_is_judged_by_the_rest(monkeypatch):
+    labels = torch.full((1, SIZE, SIZE), parsing.CLASSES.index("skin"), dtype=torch.uint8)
+    labels[:, 100:130, 80:110] = parsing.CLASSES.index("left eye")
+    monkeypatch.setattr(module, "parse", lambda *_, **__: parsing.Parsing(labels))
+    before = soft(rough(0), 8)
+    after = before.clone()
+    after[:, 100:130, 80:110] = rough(1)[:, 100:130, 80:110]
+    (shares,) = invented(before, after, parser="bisenet").shares
+    assert shares["hair"] == 0 and shares["mouth"] == 0
+    assert shares["eyes"] > 0.5 > shares["skin"]
 
 
 def test_a_parser_passes_the_licence_filter_or_is_not_asked(monkeypatch):
