@@ -11,11 +11,31 @@ import inspect
 
 from comfy_api.v0_0_2 import ComfyExtension, io, ui
 
+from ..stages.faces import Faces
+
 #: Where the nodes stand in the "Add Node" menu.
 CATEGORY = "image/face restoration"
 
 #: The wire type of `stages.faces.Faces`.
 FacesType = io.Custom("KINTSUGI_FACES")
+
+#: What Restore hands on where nobody wired faces: nothing is known of any picture.
+NO_FACES = Faces((), 0, 0, 0)
+
+
+def wired(faces: Faces) -> Faces:
+    """The faces as they came.
+
+    Raises:
+        ValueError: they are NO_FACES, which would pass for pictures without a face.
+    """
+    if not faces.width:
+        raise ValueError(
+            "these faces come from a Restore Faces that was given none; wire the faces of Align "
+            "Faces into it, or straight to this node"
+        )
+    return faces
+
 
 #: Core's own box type where it has one; the same name on the wire elsewhere.
 BoundingBox = getattr(io, "BoundingBox", None) or io.Custom("BOUNDING_BOX")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..stages import provenance
 from ..stages.batch import check
 from ..stages.blend import blend
 from ..stages.colour import METHODS, TONES
@@ -9,7 +10,7 @@ from ..stages.faces import Faces
 from ..stages.masks import PARTS, SHAPES
 from ..stages.seams import JOINS
 from ..stages.sharpness import MODES
-from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter
+from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter, wired
 from .choices import parsers
 from .host import ComfyHost, painted, to_intermediate
 from .metadata import keep, told
@@ -238,6 +239,7 @@ class Blend(io.ComfyNode):
         masks = [name for name in ("mask", "damage") if name in others and others[name] is None]
         if faces is None:
             return ["faces", *masks]
+        wired(faces)
         return masks + (["crops"] if crops is None and len(faces) else [])
 
     @classmethod
@@ -256,8 +258,7 @@ class Blend(io.ComfyNode):
         """Blend; the pictures keep their dtype so that untouched pixels stay equal."""
         notes: list[str] = []
         image = check(image)
-        if faces is None:
-            faces = Faces((), *image.shape[:3])
+        faces = Faces((), *image.shape[:3]) if faces is None else wired(faces)
         named = tuple(part.strip().lower() for part in parts.split(",") if part.strip())
         result, covered = blend(
             image,
@@ -272,10 +273,11 @@ class Blend(io.ComfyNode):
             host=ComfyHost(),
             **settings,
         )
-        keep(cls, faces)
-        report = told(faces, notes)
-        shown = len(faces) + len({face.frame for face in faces})  # near by, and whole pictures
-        ui = compare(picture_pairs(image, result, faces), report.partition("\n")[0], shown)
+        shown = provenance.shown(faces, covered)
+        keep(cls, shown)
+        report = told(shown, notes)
+        count = len(faces) + len({face.frame for face in faces})  # near by, and whole pictures
+        ui = compare(picture_pairs(image, result, faces), report.partition("\n")[0], count)
         return io.NodeOutput(
             to_intermediate(result, result.dtype), to_intermediate(covered), report, ui=ui
         )

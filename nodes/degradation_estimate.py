@@ -6,7 +6,7 @@ from ..stages.advice import advise
 from ..stages.batch import check_crops
 from ..stages.fill import missing
 from ..stages.findings_text import shortened
-from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter
+from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter, wired
 from .host import ComfyHost, show_text, to_intermediate
 from .ui import compare, crop_pairs
 
@@ -93,7 +93,7 @@ class DegradationEstimate(io.ComfyNode):
     def execute(cls, crops, faces, overlay, commercial_only=False) -> io.NodeOutput:
         """Look; the stand-in crop of a picture without a face goes through as it is."""
         crops = check_crops(crops)
-        given = crops if len(faces) else crops[:0]
+        given = crops if len(wired(faces)) else crops[:0]
         advice = advise(
             given, faces, opacity=overlay, commercial_only=commercial_only, host=ComfyHost()
         )

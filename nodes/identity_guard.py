@@ -7,7 +7,7 @@ from ..stages.findings_text import shortened
 from ..stages.guard_strip import strips
 from ..stages.identity_guard import ACTIONS, CHOOSING, THRESHOLD, guard
 from ..stages.invented import on_pictures
-from ._api import CATEGORY, FacesType, Schema, io, licence_filter
+from ._api import CATEGORY, FacesType, Schema, io, licence_filter, wired
 from .choices import embedders
 from .guard_view import nothing_shown, shown
 from .host import ComfyHost, show_text, to_intermediate
@@ -164,7 +164,7 @@ class IdentityGuard(io.ComfyNode):
     ) -> io.NodeOutput:
         """Guard; the stand-in crop of a picture without a face goes through as it is."""
         before, after = check_crops(before, "before"), check_crops(after, "after")
-        many = slice(None) if len(faces) else slice(0)
+        many = slice(None) if len(wired(faces)) else slice(0)
         candidates = [
             batch[many] for batch in (candidate_1, candidate_2, candidate_3) if batch is not None
         ]

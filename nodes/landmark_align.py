@@ -6,7 +6,7 @@ import torch
 
 from ..stages.geometry import TEMPLATES
 from ..stages.landmark_align import SIZES, SMOOTHEST, align, footprint
-from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter
+from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter, wired
 from .choices import landmark_models
 from .host import ComfyHost, to_intermediate
 
@@ -117,7 +117,7 @@ class LandmarkAlign(io.ComfyNode):
         """Align; an empty batch would crash preview and save nodes, so a black crop stands in."""
         crops, aligned = align(
             image,
-            faces,
+            wired(faces),
             size=size,
             template=template,
             margin=margin,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ..stages.batch import check_crops
-from ..stages.faces import Faces
 from ..stages.provenance import after_restore
 from ..stages.restore import restore
-from ._api import ADVANCED, CATEGORY, FacesType, Schema, io, licence_filter
+from ._api import ADVANCED, CATEGORY, NO_FACES, FacesType, Schema, io, licence_filter, wired
 from .choices import restorers
 from .host import ComfyHost, to_intermediate
 from .ui import compare, crop_pairs
@@ -171,7 +170,7 @@ class Restore(io.ComfyNode):
     ) -> io.NodeOutput:
         """Restore; the stand-in crop of a picture without a face goes through as it is."""
         crops = check_crops(crops)
-        given = crops if faces is None or len(faces) else crops[:0]
+        given = crops if faces is None or len(wired(faces)) else crops[:0]
         host = ComfyHost()
         restored = restore(
             given,
@@ -189,6 +188,5 @@ class Restore(io.ComfyNode):
         result = restored.crops if len(restored.crops) else crops
         pairs = crop_pairs(given, restored.crops, faces, restored.reasons, restored.degradations)
         ui = compare(pairs, restored.summary, len(given))
-        nobody = Faces((), len(crops), *crops.shape[1:3])
-        known = nobody if faces is None else after_restore(faces, restored, host)
+        known = NO_FACES if faces is None else after_restore(faces, restored, host)
         return io.NodeOutput(to_intermediate(result), restored.report, known, ui=ui)

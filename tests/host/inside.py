@@ -108,6 +108,31 @@ def dtypes_are_those_that_card_and_core_agree_on(host, folders):
         assert host.safe_dtype(card, torch.device("cpu")) == dtype
 
 
+def faces_of_a_restore_without_any_are_refused(host, folders):
+    import torch
+
+    folders.register_folders()
+    nodes = importlib.import_module("pack.nodes")
+    crops = torch.rand(1, 64, 64, 3)
+    unknown = nodes.Restore.execute(crops, "kintsugi-restorer", 0.5, 1.0, 0, 0, False).args[2]
+    settings = {"embedder": "auto", "threshold": 0.5, "action": "report"}
+    for run in (
+        lambda: nodes.IdentityGuard.execute(
+            crops, crops, unknown, commercial_only=False, **settings
+        ),
+        lambda: nodes.Blend.check_lazy_status(1.0, faces=unknown),
+        lambda: nodes.Blend.execute(crops, 1.0, faces=unknown, crops=crops),
+        lambda: nodes.DegradationEstimate.execute(crops, unknown, 0.7),
+        lambda: nodes.Restore.execute(crops, "auto", 0.5, 1.0, 0, 0, False, faces=unknown),
+    ):
+        try:
+            run()
+        except ValueError as error:
+            assert "wire the faces of Align Faces" in str(error), error
+        else:
+            raise AssertionError("faces of nobody were taken")
+
+
 def a_single_picture_is_a_batch_of_one(host, folders):
     import torch
 
@@ -242,6 +267,7 @@ def what_a_setting_makes_useless_is_not_asked_for(host, folders):
 
 
 CHECKS = (
+    faces_of_a_restore_without_any_are_refused,
     records_of_a_list_of_pictures_stand_side_by_side,
     what_a_setting_makes_useless_is_not_asked_for,
     folders_are_added_to_what_others_registered,
