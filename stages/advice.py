@@ -10,6 +10,7 @@ from . import degradation_estimate
 from .batch import check_crops
 from .faces import Faces
 from .findings_text import names, report
+from .framing import frame
 from .heat_map import heat_map
 from .host import Host
 from .strategy import plan, stock
@@ -52,9 +53,10 @@ def advise(
     if crops.shape[0] != len(faces):
         raise ValueError(f"{crops.shape[0]} crops for {len(faces)} faces; wire those of one node")
     host = host or Host()
-    found = degradation_estimate.estimate(crops, host=host) if len(faces) else []
+    found = degradation_estimate.estimate(crops, faces=faces, host=host) if len(faces) else []
     models = stock(host.library, commercial_only) if found else None
-    plans = [plan(one, crops.shape[1], models) for one in found]
+    rows = frame(faces, crops.shape[1])
+    plans = [plan(one, rows.stop - rows.start, models) for one in found]
     return Advice(
         faces.with_faces(
             replace(face, degradation=one) for face, one in zip(faces, found, strict=True)

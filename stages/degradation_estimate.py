@@ -36,6 +36,8 @@ from torch.nn import functional as F
 
 from ..models.degradation import SIDE, SIDES, Reading, to_units
 from .batch import check_crops
+from .faces import Faces
+from .framing import frame, within
 from .holes import on_face
 from .host import Host
 from .passes import in_passes
@@ -180,7 +182,8 @@ class Degradation:
     where: (32, 32) float32 CPU in [0, 1], how far each part of the crop is from undamaged; its
         cells cover the crop evenly.
     missing: (M, M) float32 CPU in [0, 1], how surely there is no content, likewise; M is 512 for
-        crops of 512 px or more, else 256. What lies above 0.5 is what counts as missing.
+        crops that show the face at 512 px or more, else 256. What lies above 0.5 is what counts as
+        missing.
     face: 0..1, confidence that this is a face on which the figures can be trusted; below 0.5 they
         should not be acted on.
     screen: the dots of its print, None for none; all figures but the severity are of the face
@@ -221,12 +224,16 @@ class Degradation:
         return tuple(sorted(present, key=lambda finding: -finding.severity))
 
 
-def estimate(crops: Tensor, *, host: Host | None = None) -> list[Degradation]:
+def estimate(
+    crops: Tensor, *, faces: Faces | None = None, host: Host | None = None
+) -> list[Degradation]:
     """Measure the damage of each crop, with the built-in kintsugi-degradation.
 
     Args:
         crops: (N, S, S, C) in [0, 1], FFHQ-aligned, C of 1, 3 or 4 (alpha is ignored), S at least
             LEAST; N may be 0. Values outside [0, 1] are clamped.
+        faces: the faces of the crops: of those cut with a margin only what the template holds is
+            looked at, which is where the network knows its way about.
         host: device, progress and interruption; the CPU without it.
 
     Returns:
@@ -238,6 +245,10 @@ def estimate(crops: Tensor, *, host: Host | None = None) -> list[Degradation]:
     crops = check_crops(crops)
     if not len(crops):
         return []
+    rows = frame(faces, crops.shape[1])
+    if rows != slice(0, crops.shape[1]):
+        found = estimate(crops[:, rows, rows], host=host)
+        return [within(one, rows, crops.shape[1]) for one in found]
     side = crops.shape[1]
     if side < LEAST:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -33,9 +34,14 @@ class Seen:
 
 @dataclass
 class Judge:
-    """Measures results against their originals; what counts for each face is settled once."""
+    """Measures results against their originals; what counts for each face is settled once.
+
+    before: (N, S, S, 3) the originals. rows: the part of them, along either side, that is judged.
+    vectors: (N, D) embeddings of that part.
+    """
 
     before: Tensor
+    rows: slice
     vectors: Tensor
     recogniser: Recogniser | None
     references: References
@@ -47,7 +53,8 @@ class Judge:
     def look(self, faces: Tensor, crops: Tensor) -> Seen:
         """Measure crops (M, S, S, 3) of the faces with these indices (M,)."""
         self.evaluations += 1
-        alike = agreement(self.before[faces], crops)
+        crops = crops[:, self.rows, self.rows]
+        alike = agreement(self.before[faces][:, self.rows, self.rows], crops)
         nothing = torch.full((len(faces),), float("nan"))
         if self.recogniser is None:
             return Seen(nothing, nothing, alike.probability, alike)
@@ -78,9 +85,11 @@ def settle(
     made_up: Invented,
     faces: Faces | None,
     threshold: float,
+    called: Sequence[str],
     notes: list[str],
 ) -> None:
-    """Decide which tests count for each face, and say where one does not."""
+    """Decide which tests count for each face, and say where one does not, by the name a face is
+    `called`."""
     count = len(judge.before)
     if judge.recogniser is None:
         return
@@ -91,7 +100,7 @@ def settle(
             readable[index] = False
         profile[index] = looks_aside(face.points)
     for index in torch.nonzero(profile).flatten().tolist():
-        notes.append(f"face {index} is in profile, where embedders are unreliable: not asked")
+        notes.append(f"{called[index]} is in profile, where embedders are unreliable: not asked")
     judge.by_original = readable & ~profile
     judge.by_references = torch.zeros(count, dtype=torch.bool)
     theirs = torch.ones(count, dtype=torch.bool)
@@ -100,17 +109,25 @@ def settle(
         known = judge.recogniser.probability(judge.references.similarity(judge.vectors))
         sharp = torch.tensor([wave <= SHARP for wave in made_up.resolution_after])
         judge.by_references = theirs & ~profile & ((known >= threshold) | (~readable & sharp))
+        # Nobody would notice that the photos are of another person.
+        for index in torch.nonzero(theirs & readable & ~profile & (known < threshold)).flatten():
+            notes.append(
+                f"{called[int(index)]}: the references do not look like the original "
+                f"({float(known[index]):.2f}); the original judges"
+            )
     for index in torch.nonzero(~readable & ~profile).flatten().tolist():
         if judge.by_references[index]:
-            notes.append(f"face {index}: the original is too damaged to compare; references judge")
+            notes.append(
+                f"{called[index]}: the original is too damaged to compare; references judge"
+            )
         elif len(judge.references) and theirs[index]:
             notes.append(
-                f"face {index}: original and result are both too blurred to be recognised, by the "
-                "references too; the structure decides"
+                f"{called[index]}: original and result are both too blurred to be recognised, by "
+                "the references too; the structure decides"
             )
         else:
             notes.append(
-                f"face {index}: the original is too damaged for its likeness to mean anything; "
+                f"{called[index]}: the original is too damaged for its likeness to mean anything; "
                 f"the structure decides: {first.agreement.sentence(index)}"
             )
 

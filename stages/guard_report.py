@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,9 @@ def action(
     return f"{leaves:.2f}, kept"
 
 
-def report(guarded: Guarded) -> str:
-    """What was done: one line on all faces, one on each, one on whatever could not be judged."""
+def report(guarded: Guarded, called: Sequence[str]) -> str:
+    """What was done: one line on all faces, one on each by the name it is `called`, one on whatever
+    could not be judged."""
     count = len(guarded.actions)
     kept = sum(action.endswith("kept") for action in guarded.actions)
     refused = sum(action.startswith("refused") for action in guarded.actions)
@@ -53,7 +55,7 @@ def report(guarded: Guarded) -> str:
         before, after = guarded.similarity_before[face], guarded.similarity_after[face]
         likeness = "" if torch.isnan(before) else f"; similarity {before:.2f} -> {after:.2f}"
         lines.append(
-            f"face {face}: {action}{likeness}; by {guarded.evidence[face]}; "
+            f"{called[face]}: {action}{likeness}; by {guarded.evidence[face]}; "
             f"{guarded.invented.summaries[face]}"
         )
     return "\n".join([*lines, *guarded.notes])
@@ -75,6 +77,9 @@ def marked(guarded: Guarded, faces: Faces | None) -> Faces | None:
             action=guarded.actions[index],
             invented=dict(guarded.invented.shares[index]),
         )
+        if guarded.source[index] > 0:
+            made = provenance.unrecorded(f"candidate {guarded.source[index]} of Guard Identity")
+            face = replace(face, provenance=made)
         identity = guarded.identity[index] if guarded.embedder else face.identity
         records.append(replace(provenance.judged(face, judgement), identity=identity))
     return faces.with_faces(records)

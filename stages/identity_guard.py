@@ -31,6 +31,8 @@ from . import back_off, embedders, screen
 from .batch import check_crops
 from .detail import scale
 from .faces import Faces
+from .findings_text import names
+from .framing import frame
 from .guard_choice import Choice, give_back, try_candidates
 from .guard_judge import Judge, Seen, evidence, settle, similarity
 from .guard_report import action as told
@@ -149,18 +151,20 @@ def guard(
         )  # fmt: skip
     original = _at_size(before, size)
     shown = _but_for_holes(original, after, faces)
-    recogniser, vectors = _recogniser(embedder, shown, commercial_only, host, notes)
+    rows = frame(faces, size)
+    recogniser, vectors = _recogniser(embedder, shown[:, rows, rows], commercial_only, host, notes)
     kept = References(torch.zeros(0, vectors.shape[1]))
     if references is not None and recogniser:
         kept = gather(references, vectors, recogniser, host)
         notes += kept.notes
     elif references is not None:
         notes.append("the references need an embedder and are not looked at")
-    judge = Judge(shown, vectors, recogniser, kept)
+    judge = Judge(shown, rows, vectors, recogniser, kept)
     everyone = torch.arange(count)
     first = judge.look(everyone, after)
-    made_up = invented(original, after)
-    settle(judge, first, made_up, faces, threshold, notes)
+    made_up = _invented(original, after, rows)
+    called = names(faces, faces.frames) if faces else [f"face {i}" for i in range(count)]
+    settle(judge, first, made_up, faces, threshold, called, notes)
     # Until now the structure alone counted.
     first = replace(first, probability=judge.weigh(everyone, first))
     batches = [after, *_fitting(candidates, after, notes)]
@@ -176,7 +180,7 @@ def guard(
     last, identity = _measured(judge, chosen, first, after, changed)
     parser = parser_on_disk(host.library, commercial_only)
     if changed or parser:
-        made_up = invented(original, chosen.crops, parser=parser, host=host)
+        made_up = _invented(original, chosen.crops, rows, parser=parser, host=host)
     actions = tuple(
         told(
             chosen.source[face],
@@ -205,7 +209,7 @@ def guard(
         evaluations=judge.evaluations,
         report="",
     )
-    return replace(guarded, report=report(guarded), faces=marked(guarded, faces))
+    return replace(guarded, report=report(guarded, called), faces=marked(guarded, faces))
 
 
 def _check(before: Tensor, after: Tensor, threshold: float, floor: float, action: str) -> None:
@@ -256,6 +260,14 @@ def _but_for_holes(original: Tensor, after: Tensor, faces: Faces | None) -> Tens
     return torch.where(holes > 0, after, original) if holes.any() else original
 
 
+def _invented(before: Tensor, after: Tensor, rows: slice, **options) -> Invented:
+    """What is invented in these `rows` and columns of the crops, with a mask of all of them."""
+    found = invented(before[:, rows, rows], after[:, rows, rows], **options)
+    if found.mask.shape[-1] == after.shape[1]:
+        return found
+    return replace(found, mask=invented(before, after).mask)
+
+
 def _recogniser(
     embedder: str | Recogniser,
     original: Tensor,
@@ -303,7 +315,8 @@ def _measured(
         return first, torch.zeros(len(after), 0)
     vectors = judge.first_vectors.clone()
     if changed:
-        vectors[changed] = judge.recogniser.embed(chosen.crops[changed])
+        framed = chosen.crops[changed][:, judge.rows, judge.rows]
+        vectors[changed] = judge.recogniser.embed(framed)
     nothing = torch.full((len(after),), float("nan"))
     references = judge.references.similarity(vectors) if len(judge.references) else nothing
     original = (vectors * judge.vectors).sum(1)

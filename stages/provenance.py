@@ -12,7 +12,10 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from ..models import zoo
+from . import geometry
 from .faces import Face, Faces
 from .host import Host
 
@@ -141,6 +144,36 @@ def after_restore(faces: Faces, restored: Restored, host: Host | None = None) ->
     return faces.with_faces(marked)
 
 
+def unrecorded(what: str) -> Provenance:
+    """The record of a crop whose making nobody has noted, which is said to be `what`."""
+    use = ModelUse("unrecorded", "an unrecorded model", "", "", "unknown", "unknown", "unclear")
+    return Provenance((use,), reason=what)
+
+
+def shown(faces: Faces, mask: Tensor) -> Faces:
+    """The same faces, those of which nothing shows in a picture without the record of what was done
+    to them.
+
+    Args:
+        mask: (frames, H, W), how much of each pixel was replaced; of the pictures of the faces, or
+            of the same at another size.
+    """
+    down, across = mask.shape[1] / faces.height, mask.shape[2] / faces.width
+
+    def shows(face: Face) -> bool:
+        if face.crop is None:
+            return False
+        at = geometry.footprint(face.crop.matrix, face.crop.size, faces.height, faces.width)
+        rows = slice(int(at.top * down), math.ceil(at.bottom * down))
+        columns = slice(int(at.left * across), math.ceil(at.right * across))
+        return bool(mask[face.frame, rows, columns].any())
+
+    return faces.with_faces(
+        face if face.provenance is None or shows(face) else replace(face, provenance=None)
+        for face in faces
+    )
+
+
 def judged(face: Face, judgement: Judgement) -> Face:
     """The same face with IdentityGuard's judgement."""
     return replace(face, provenance=replace(face.provenance or Provenance(), judgement=judgement))
@@ -203,12 +236,11 @@ def report(faces: Faces) -> dict:
 def sentence(faces: Faces) -> str:
     """One line for archives and newsrooms: how many faces, by whom, how much of it is made up."""
     known = [face.provenance for face in faces if face.provenance]
-    touched = [own for own in known if own.models or own.filled]
-    if not touched:
-        return "No face was restored."
+    refused = [own for own in known if own.judgement and own.judgement.action.startswith("refused")]
+    touched = [own for own in known if (own.models or own.filled) and own not in refused]
     worked = [own for own in touched if own.models]
     filled = len(touched) - len(worked)
-    parts = []
+    parts = [] if touched else ["No face was restored"]
     if worked:
         names = dict.fromkeys(use.title for own in worked for use in own.models)
         parts.append(f"{_count(len(worked))} restored with {', '.join(names)}")
@@ -218,9 +250,9 @@ def sentence(faces: Faces) -> str:
     shares = [max(own.invented.values()) for own in judged if own.invented]
     if shares:
         parts.append(f"up to {max(shares):.0%} of the detail of a region is invented")
-    back = sum(own.action.startswith("refused") for own in judged)
-    if back:
-        parts.append(f"{back} left as before, being no longer surely the same person")
+    if refused:
+        count = len(refused)
+        parts.append(f"{count} left as before, being no longer surely the same person")
     return "; ".join(parts) + "."
 
 

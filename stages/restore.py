@@ -17,6 +17,7 @@ from .colour import luma
 from .degradation_estimate import Degradation
 from .faces import Faces
 from .findings_text import names, sentence
+from .framing import frame
 from .host import Host
 from .rebuild import RestoreError, anchored, as_holes, found_holes
 from .strategy import Plan
@@ -149,7 +150,9 @@ def restore(
     if model == "auto":
         degradations = _degradations(crops, faces, host)
         stock = strategy.stock(host.library, commercial_only)
-        plans, holes = _decide(degradations, full, holes, stock, colourise)
+        rows = frame(faces, full.shape[-1])
+        size = rows.stop - rows.start
+        plans, holes = _decide(degradations, full, size, holes, stock, colourise)
         plans = [replace(plan, fidelity=_lean(plan.fidelity, fidelity)) for plan in plans]
         whole = plan_steps.filled(full, plans, holes, host, seed, steps)
         plans = plan_steps.undoing(plans, degradations, whole, faces, host)
@@ -186,9 +189,9 @@ def _degradations(crops: Tensor, faces: Faces | None, host: Host) -> tuple[Degra
     known = [face.degradation for face in faces] if faces else [None] * len(crops)
     unseen = [index for index, one in enumerate(known) if one is None]
     if unseen:
-        for index, one in zip(
-            unseen, degradation_estimate.estimate(crops[unseen], host=host), strict=True
-        ):
+        theirs = faces.with_faces(faces[index] for index in unseen) if faces else None
+        found = degradation_estimate.estimate(crops[unseen], faces=theirs, host=host)
+        for index, one in zip(unseen, found, strict=True):
             known[index] = one
     return tuple(known)
 
@@ -196,12 +199,13 @@ def _degradations(crops: Tensor, faces: Faces | None, host: Host) -> tuple[Degra
 def _decide(
     degradations: Sequence[Degradation],
     full: Tensor,
+    size: int,
     holes: Tensor | None,
     stock: strategy.Stock,
     colourise: bool,
 ) -> tuple[list[Plan], Tensor]:
-    """The plan of each face, and all there is to fill: what the user says and what was found."""
-    size = full.shape[-1]
+    """The plan of each face that is shown at `size` px, and all there is to fill: what the user
+    says and what was found."""
     plans = [strategy.plan(one, size, stock, colourise=colourise) for one in degradations]
     for index, plan in enumerate(plans):
         if holes is not None and holes[index].any():

@@ -17,7 +17,7 @@ from kintsugi.stages.host import Host
 def host(monkeypatch):
     """A host with the built-in models alone; the estimator sees more damage face by face."""
 
-    def estimate(crops, host=None):
+    def estimate(crops, faces=None, host=None):
         return [degradation(0.3 * index, blur=5.0) for index in range(len(crops))]
 
     monkeypatch.setattr(degradation_estimate, "estimate", estimate)

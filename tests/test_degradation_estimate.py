@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from faces_for_tests import place
 from torch import Tensor
 
 from kintsugi.stages import degradation_estimate
@@ -22,6 +24,7 @@ from kintsugi.stages.degradation_estimate import (
     severity,
 )
 from kintsugi.stages.host import Host
+from kintsugi.stages.landmark_align import align
 
 WEIGHTS = Path(__file__).parent.parent / "models/weights/kintsugi-degradation.safetensors"
 
@@ -228,3 +231,19 @@ def test_bad_input_is_named(crops, said):
 
 def test_the_network_is_the_built_in_one():
     assert degradation_estimate.MODEL == "kintsugi-degradation"
+
+
+def test_crops_with_a_margin_are_measured_by_the_face_in_them(host, face):
+    spoilt = face.clone()
+    spoilt[:, 120:123, 60:200] = 1.0
+    around = F.pad(spoilt.permute(0, 3, 1, 2), (128,) * 4, "reflect").permute(0, 2, 3, 1)
+    crops, faces = align(around, place(512, 512, [(255.5, 255.5, 256, 0)]), size=512, margin=0.5)
+    (plain,) = estimate(spoilt, host=host)
+    (framed,) = estimate(crops, faces=faces, host=host)
+    for one, other in zip(plain.findings, framed.findings, strict=True):
+        assert one.strength == pytest.approx(other.strength, rel=1e-3, abs=1e-4)
+        assert one.probability == pytest.approx(other.probability, abs=1e-3)
+    assert plain.missing.round().sum() > 200
+    inner = F.interpolate(plain.missing[None, None], (128, 128), mode="area")[0, 0]
+    assert torch.allclose(framed.missing[64:192, 64:192], inner, atol=1e-3)
+    assert framed.missing.sum() == framed.missing[64:192, 64:192].sum()

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from faces_for_tests import place
 
 from kintsugi.models import zoo
-from kintsugi.stages import back_off, identity_guard, references
+from kintsugi.stages import back_off, identity_guard, provenance, references
 from kintsugi.stages.degradation_estimate import KINDS, Degradation, Finding
 from kintsugi.stages.detail import blur
 from kintsugi.stages.identity_guard import guard
+from kintsugi.stages.landmark_align import align
 from kintsugi.stages.octaves import ELLIPSES
+from kintsugi.stages.provenance import Provenance
 from kintsugi.stages.references import Recogniser
 from kintsugi.stages.structure import agreement
 
@@ -258,6 +260,15 @@ def test_references_judge_where_the_original_shows_nobody(monkeypatch):
     assert lost.actions[0].startswith("refused")
 
 
+def test_references_that_do_not_look_like_a_readable_original_are_told_of(monkeypatch):
+    given = references_of(monkeypatch, 1, 1)
+    result = guarded(SOFT[:1], PEOPLE[:1], references=given)
+    assert result.evidence == ("structure, original",)
+    assert any("face 0: the references do not look like" in note for note in result.notes)
+    own = guarded(SOFT[:1], PEOPLE[:1], references=references_of(monkeypatch, 0, 0))
+    assert not own.notes
+
+
 def test_references_count_for_the_one_face_they_are_like(monkeypatch):
     given = references_of(monkeypatch, 2)
     faces = place(600, 600, [(150, 150, 100, 0), (450, 150, 100, 0), (150, 450, 100, 0)])
@@ -309,6 +320,48 @@ def test_faces_get_identity_and_judgement():
     judgement = result.faces[1].provenance.judgement
     assert judgement.action == result.actions[1] and judgement.embedder == "stand-in"
     assert judgement.probability_after == pytest.approx(float(result.probability_after[1]))
+
+
+def test_crops_with_a_margin_are_judged_by_the_face_in_them():
+    whole = F.pad(SOFT[:1].permute(0, 3, 1, 2), (128,) * 4, "reflect").permute(0, 2, 3, 1)
+    sharp = F.pad(PEOPLE[:1].permute(0, 3, 1, 2), (128,) * 4, "reflect").permute(0, 2, 3, 1)
+    placed = place(512, 512, [(255.5, 255.5, 256, 0)])
+    before, faces = align(whole, placed, size=512, margin=0.5)
+    after, _ = align(sharp, placed, size=512, margin=0.5)
+    plain = guarded(before[:, 128:-128, 128:-128], after[:, 128:-128, 128:-128])
+    result = guarded(before, after, faces=faces)
+    assert torch.allclose(result.similarity_after, plain.similarity_after, atol=1e-5)
+    assert torch.allclose(result.probability_after, plain.probability_after, atol=1e-5)
+    assert result.invented.shares == plain.invented.shares
+    assert torch.equal(result.crops, after) and result.invented.mask.shape == (1, 512, 512)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_an_even_result_is_refused(level):
+    result = guarded(SOFT, torch.full_like(PEOPLE, level), action="refuse")
+    assert all(action.startswith("refused") for action in result.actions)
+
+
+def test_faces_keep_the_names_that_other_reports_give_them():
+    faces = place(300, 300, [(100, 100, 90, 0), (200, 200, 90, 0)])
+    second = faces.with_faces([severe(faces[1])])
+    result = guarded(SOFT[:1], PEOPLE[:1], faces=second)
+    assert "face 1: 0." in result.report and "face 1: the original is too damaged" in result.report
+    assert "face 0" not in result.report
+
+
+def test_a_candidate_leaves_the_record_of_what_it_replaced_behind():
+    faces = place(300, 300, [(100, 100, 90, 0)])
+    made = Provenance(provenance.unrecorded("x").models, fidelity=0.3, reason="asked for")
+    faces = faces.with_faces([replace(faces[0], provenance=made)])
+    result = guarded(
+        SOFT[:1], STRANGERS[:1], faces=faces, candidates=[PEOPLE[:1]], action="pick"
+    )
+    assert result.source == (1,)
+    told = result.faces[0].provenance
+    assert told.fidelity is None and told.reason == "candidate 1 of Guard Identity"
+    assert told.judgement.action.startswith("candidate 1 taken")
+    assert provenance.sentence(result.faces).startswith("1 face restored with an unrecorded model")
 
 
 def test_no_faces_and_other_sizes_and_grey():

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from damage_for_tests import degradation
-from faces_for_tests import place
+from faces_for_tests import grainy_picture, place
 from PIL import Image
 
 from kintsugi.models import zoo
 from kintsugi.stages import degradation_estimate, pictures, provenance, xmp
 from kintsugi.stages.host import Host
+from kintsugi.stages.landmark_align import align
 from kintsugi.stages.mark import marked
 from kintsugi.stages.restore import restore
 from kintsugi.stages.strategy import Plan
@@ -49,7 +50,7 @@ PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 def look_fine(monkeypatch):
     """The estimator finds nothing wrong."""
     fine = degradation()
-    monkeypatch.setattr(degradation_estimate, "estimate", lambda crops, host: [fine] * len(crops))
+    monkeypatch.setattr(degradation_estimate, "estimate", lambda crops, **_: [fine] * len(crops))
 
 
 def tree(packet: bytes) -> ElementTree.Element:
@@ -251,9 +252,26 @@ def test_the_sentence_tells_of_the_guard():
         "e", "structure", 0.5, 0.6, 0.1, 1.0, "refused at 0.10, original back", {"eyes": 0.62}
     )
     told = provenance.sentence(faces.with_faces([provenance.judged(face, judgement)]))
-    assert "62% of the detail" in told and "1 left as before" in told
+    assert told.startswith("No face was restored; 1 left as before")
+    kept = provenance.judged(face, replace(judgement, action="0.90, kept"))
+    told = provenance.sentence(faces.with_faces([kept, provenance.judged(face, judgement)]))
+    assert told.startswith("1 face restored with Kintsugi restorer; up to 62% of the detail")
+    assert "1 left as before" in told
     identity = provenance.facts(provenance.judged(face, judgement))["identity"]
     assert identity["invented"] == {"eyes": 0.62} and identity["similarity_before"] == 0.5
+
+
+def test_a_face_of_which_nothing_shows_has_no_record():
+    faces = place(200, 300, [(100, 100, 120, 0), (240, 100, 80, 0)])
+    crops, faces = align(grainy_picture(200, 300), faces, size=64)
+    faces = provenance.after_restore(faces, restore(crops, model="kintsugi-restorer"))
+    mask = torch.zeros(1, 200, 300)
+    assert not any(face.provenance for face in provenance.shown(faces, mask))
+    mask[0, 100, 240] = 0.5
+    for factor in (1, 2):
+        larger = mask.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        kept = [bool(face.provenance) for face in provenance.shown(faces, larger)]
+        assert kept == [False, True]
 
 
 def test_what_could_not_be_measured_is_null_in_json():
