@@ -28,6 +28,9 @@ _GRID = 64
 #: crop counts as mosaic by degrees.
 _STEPS, _TURNED, _MORE, _DEGREES = 2.0, 3.0, 0.12, 0.3
 
+#: How surely a mosaic must be in one place to be local, and the least share of a crop without it.
+_SURE, _ELSEWHERE = 0.9, 0.5
+
 
 @dataclass(frozen=True)
 class Mosaic:
@@ -40,24 +43,46 @@ class Mosaic:
 
 def smooth(crop: Tensor, mosaic: Mosaic) -> Tensor:
     """(3, S, S) in [0, 1] without the steps of a mosaic."""
+    laid, block, share = _found(crop, mosaic)
+    side = laid.shape[-1]
+    means = _squares(_reduced(laid[:, None], share.shape[-1]), block * share.shape[-1] / side)
+    plain = torch.lerp(
+        laid, detail.enlarged(means, side)[:, 0], detail.enlarged(share, side)[0]
+    )
+    if side == crop.shape[-1]:
+        return plain
+    return (crop + detail.scale((plain - laid)[None], crop.shape[-1])[0]).clamp_(0, 1)
+
+
+def within(crop: Tensor, mosaic: Mosaic) -> Tensor | None:
+    """Where a mosaic lies that hides a part of a crop only.
+
+    Args:
+        crop: (3, S, S) in [0, 1], as it was found, with no other damage, which would hide steps.
+
+    Returns:
+        (1, S, S) in [0, 1]; None where the mosaic may be everywhere.
+    """
+    laid, block, share = _found(crop, mosaic)
+    if share.max() < _SURE or (share < 1 - _SURE).float().mean() < _ELSEWHERE:
+        return None
+    reach = math.ceil(block * share.shape[-1] / laid.shape[-1])
+    share = F.max_pool2d(share, 2 * reach + 1, 1, reach)
+    return detail.enlarged(share, crop.shape[-1])[0].clamp(0, 1)
+
+
+def _found(crop: Tensor, mosaic: Mosaic) -> tuple[Tensor, float, Tensor]:
+    """The crop (3, s, s) at the size at which the mosaic was laid, the side of its blocks there,
+    and on a grid (1, 1, g, g) how surely it is in each place."""
     size, block = crop.shape[-1], mosaic.block
     side = min(size, math.ceil(mosaic.native or size))
-    if side == size:
-        return _smooth(crop, max(block, _LEAST), _STEPS)
-    # Enlargement makes slopes of the steps, which are told by how few pixels they hold.
-    small = detail.scale(crop[None], side)
-    change = _smooth(small[0], max(block * side / size, _LEAST), _TURNED) - small[0]
-    return (crop + detail.scale(change[None], size)[0]).clamp_(0, 1)
-
-
-def _smooth(crop: Tensor, block: float, steps: float) -> Tensor:
-    """The same at the size at which the mosaic was laid."""
-    size = crop.shape[-1]
+    laid = crop if side == size else detail.scale(crop[None], side)[0]
+    block = max(block * side / size, _LEAST)
     # What is looked at here changes slowly from pixel to pixel of large blocks.
-    side = min(size, math.ceil(size * _GRID / block))
-    means = _squares(_reduced(crop[:, None], side), block * side / size)
-    share = _where(crop[None], block, side, steps)
-    return torch.lerp(crop, detail.enlarged(means, size)[:, 0], detail.enlarged(share, size)[0])
+    grid = min(side, math.ceil(side * _GRID / block))
+    # Enlargement makes slopes of the steps, which are told by how few pixels they hold.
+    steps = _STEPS if side == size else _TURNED
+    return laid, block, _where(laid[None], block, grid, steps)
 
 
 def _reduced(planes: Tensor, side: int) -> Tensor:

@@ -159,7 +159,7 @@ def restore(
     else:
         plans, whole = [Plan(card.name, fidelity, 1.0, "asked for")] * count, full
     plans = tuple(replace(plan, strength=plan.strength * strength) for plan in plans)
-    restored = plan_steps.follow(whole, plans, holes, host, seed, steps)
+    restored = plan_steps.follow(whole, plans, degradations, holes, host, seed, steps)
     for index, plan in enumerate(plans):
         if plan.works and plan.strength < 1:
             restored[index] = torch.lerp(full[index], restored[index], plan.strength)

@@ -14,13 +14,16 @@ import torch
 from torch import Tensor
 
 from ..models import zoo
-from . import colour, deblur, denoise, mosaic, screen, strategy, symmetry
+from . import broad, colour, deblur, denoise, mosaic, screen, strategy, symmetry
 from .degradation_estimate import Degradation
 from .faces import Faces
 from .fill import fill
 from .host import Host
 from .rebuild import rebuild
 from .strategy import Plan
+
+#: What is found in a crop of which nothing but a mosaic is wrong.
+_OF_A_MOSAIC = {"pixelation", "resolution", "blur"}
 
 
 def filled(
@@ -96,6 +99,7 @@ def _undone(plan: Plan, degradation: Degradation, crop: Tensor, native: float | 
 def follow(
     whole: Tensor,
     plans: Sequence[Plan],
+    degradations: Sequence[Degradation | None],
     holes: Tensor | None,
     host: Host,
     seed: int,
@@ -114,7 +118,15 @@ def follow(
     for step in ("denoiser", "model"):
         _rebuild(result, plans, step, holes, host, seed, steps)
     _divide(whole, result, plans, holes, host, seed, steps)
-    for index, plan in enumerate(plans):
+    for index, (plan, found) in enumerate(zip(plans, degradations, strict=True)):
+        if plan.model == strategy.BUILT_IN_MODEL and found:
+            mask = None if holes is None else holes[index]
+            result[index] = broad.kept(whole[index], result[index], found, mask)
+        if plan.mosaic and found and {one.kind for one in found.found()} <= _OF_A_MOSAIC:
+            # Hair around a hidden face needs no restorer.
+            place = mosaic.within(whole[index], plan.mosaic)
+            if place is not None:
+                result[index] = torch.lerp(whole[index], result[index], place)
         if plan.model and plan.toned:
             result[index] = colour.keep(result[index], whole[index])
     _rebuild(result, plans, "colorizer", holes, host, seed, steps)

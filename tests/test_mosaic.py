@@ -32,6 +32,19 @@ def error(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).square().mean())
 
 
+def test_a_mosaic_over_a_part_is_known_from_one_over_everything():
+    clean = picture(256) + 0.03 * torch.randn(
+        1, 256, 256, generator=torch.Generator().manual_seed(0)
+    )
+    hidden = clean.clone()
+    hidden[:, 96:160, 96:160] = blocks(clean, 16)[:, 96:160, 96:160]
+    place = mosaic.within(hidden, Mosaic(16.0))
+    assert place.shape == (1, 256, 256) and place[0, 112:144, 112:144].min() > 0.9
+    assert place[0, :48].max() < 0.1 and place[0, :, 208:].max() < 0.1
+    assert mosaic.within(blocks(clean, 16), Mosaic(16.0)) is None
+    assert mosaic.within(clean, Mosaic(16.0)) is None
+
+
 @pytest.mark.parametrize(("size", "side"), ((64, 4), (100, 6), (257, 8), (512, 16), (512, 40)))
 def test_what_is_smoothed_is_nearer_to_what_was_there(size, side):
     clean = picture(size)
