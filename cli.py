@@ -43,6 +43,7 @@ def _whole(text: str) -> int:
 
 
 def a_seed(text: str) -> int:
+    """The seed that an argument names; argparse tells the user what is wrong with another."""
     if not text.isdecimal() or int(text) > LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number in 0 to {LARGEST_SEED}")
     return int(text)
