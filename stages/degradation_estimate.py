@@ -79,23 +79,22 @@ UNITS = {
 
 #: Probability from which a kind counts as present. Set on people of the training split who were
 #: kept out of training, so that few clean faces have any finding
-#: (training/degradation_calibration.py). Two are set by hand below what that prints: noise (0.84)
-#: and grey (0.96), where single people decide, drawn again and again. Above it are jpeg, fading,
-#: cast and underexposure (0.72, 0.88, 0.89, 0.63), for portraits that are lightly coded, pale, warm
-#: or dark themselves.
+#: (training/degradation_calibration.py). Two are set by hand below what that prints: noise (0.89)
+#: and grey (0.99), where single people decide, drawn again and again. Above it are jpeg, cast and
+#: underexposure (0.65, 0.85, 0.65), for portraits that are lightly coded, warm or dark themselves.
 THRESHOLDS = {
     "blur": 0.51,
     "motion": 0.51,
-    "resolution": 0.74,
+    "resolution": 0.96,
     "pixelation": 0.51,
-    "noise": 0.8,
+    "noise": 0.84,
     "jpeg": 0.85,
-    "missing": 0.73,
-    "fading": 0.9,
+    "missing": 0.74,
+    "fading": 0.92,
     "cast": 0.93,
     "grey": 0.8,
     "underexposure": 0.91,
-    "overexposure": 0.93,
+    "overexposure": 0.96,
 }
 
 #: Strengths from which a kind is worth mending and at which nothing is left of what it takes, in
