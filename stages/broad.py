@@ -3,7 +3,7 @@
 A restorer that learned to fill holes and to give back faded colours takes a highlight on dark skin
 for a hole, and guesses colours where noise hides them. What is broader than the damage is known,
 however: of what a restorer changed there, only what is the same all over the crop is kept (an even
-gain, cast or veil), and small changes of light.
+gain, cast or veil), and small changes of light and what may be noise.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def kept(before: Tensor, after: Tensor, found: Degradation, holes: Tensor | None
 
     Args:
         before, after: (3, S, S) in [0, 1].
-        found: what was wrong: nothing is broader than its blur, pixels and blocks are twice.
+        found: what was wrong: nothing is broader than its blur, pixels and blocks are twice, and
+            its noise is nothing to keep.
         holes: (1, S, S), above 0 where the crop had no content of its own.
 
     Returns:
@@ -47,11 +48,15 @@ def kept(before: Tensor, after: Tensor, found: Degradation, holes: Tensor | None
     light = change.mean(1, keepdim=True)
     colours = min(_COLOURS, side)
     hue = scale(scale(change - light, colours), side)
+    light = _beyond(light, _LIGHT + _noise(found, size / side))
+    hue = _beyond(hue, _noise(found, size / colours))
     free = F.max_pool2d((found.missing[None, None] > _MISSING).to(after), _NEAR, 1, _NEAR // 2)
     free = F.adaptive_max_pool2d(free, side)
     if holes is not None:
         free = torch.maximum(free, F.adaptive_max_pool2d(holes[None].to(after), side))
-    back = (light - light.clamp(-_LIGHT, _LIGHT) + hue) * (1 - free)
+    # What was and what came of it are the bounds; an even map may lead beyond both.
+    whole = (new - old).T.view(1, 3, side, side)
+    back = (light + hue).clamp(whole.clamp(max=0), whole.clamp(min=0)) * (1 - free)
     return (after - scale(back, size)[0]).clamp_(0, 1)
 
 
@@ -60,6 +65,19 @@ def _extent(found: Degradation) -> float:
     reach = {"blur": 2.0, "motion": 1.0, "resolution": 1.0, "pixelation": 1.0}
     known = [one for one in found.found() if one.kind in reach]
     return max([1.0, *(reach[one.kind] * one.strength for one in known)])
+
+
+def _beyond(change: Tensor, limit: float) -> Tensor:
+    """By how much a change exceeds a limit either way."""
+    return change - change.clamp(-limit, limit)
+
+
+def _noise(found: Degradation, cell: float) -> float:
+    """How far noise moves the mean of a cell of `cell` px, 95 times in a hundred."""
+    noise = found.finding("noise")
+    if not noise.present:
+        return 0.0
+    return 2 * noise.strength / 255 * min(max(noise.grain, 1.0) / cell, 1.0)
 
 
 def _even(old: Tensor, new: Tensor) -> Tensor:

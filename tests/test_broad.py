@@ -56,6 +56,26 @@ def test_nothing_is_held_to_tones_that_the_damage_blurred():
     assert (coarse - after)[SPOT].abs().mean() < 0.7 * (fine - after)[SPOT].abs().mean()
 
 
+def test_no_tone_goes_beyond_what_it_was_and_what_came_of_it():
+    after = (BEFORE - 0.5) * 1.4 + 0.5
+    after[SPOT] = BEFORE[SPOT] + 0.02 * (after - BEFORE)[SPOT].sign()
+    low, high = torch.minimum(BEFORE, after)[SPOT], torch.maximum(BEFORE, after)[SPOT]
+    result = kept(BEFORE, after, degradation())[SPOT]
+    inner = (slice(None), slice(8, -8), slice(8, -8))
+    assert ((result > low - 0.005) & (result < high + 0.005))[inner].all()
+
+
+def test_coarse_noise_is_no_tone_to_keep():
+    torch.manual_seed(2)
+    grains = torch.nn.functional.interpolate(torch.randn(1, 3, 32, 32), (256, 256))[0]
+    before = BEFORE + 25 / 255 * grains
+    told, untold = (
+        (kept(before, BEFORE, found) - BEFORE).abs().mean()
+        for found in (degradation(noise=25.0, grain=8.0), degradation())
+    )
+    assert told < 0.1 * untold
+
+
 def test_crops_of_any_size_come_back_at_that_size():
     for size in (7, 16, 100):
         crop = smooth_picture(size, size)[0].permute(2, 0, 1)
