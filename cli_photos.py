@@ -117,7 +117,7 @@ def mend(image: Tensor, args: argparse.Namespace, host: Host) -> Mended:
     faces = after_restore(faces, restored, host)
     mended, after = faces.with_faces(faces[index] for index in worked), restored.crops[worked]
     guarded = None
-    if args.guard != "off":
+    if args.guard != "off" and worked:
         guarded = guard(
             crops[worked],
             after,
@@ -185,6 +185,9 @@ def run_photos(args: argparse.Namespace) -> int:
             raise UsageError(f"--size {args.size}: choose {SIZES[0]} to {SIZES[1]}, or 0")
         if args.max_size and args.min_size > args.max_size:
             raise UsageError(f"--min-size {args.min_size} is above --max-size {args.max_size}")
+        if args.output.suffix.lower() in pictures.UNREAD and not os.path.isdir(args.output):
+            known = ", ".join(pictures.FORMATS)
+            raise UsageError(f"-o {args.output}: no such files are written; choose one of {known}")
         parse_selection(args.select)
         choose_detector(args.detector)
         if choose(args.model, args.commercial_only, host.library).kind == "inpainter":
@@ -273,7 +276,10 @@ def do(job: Job, args: argparse.Namespace, host: Host) -> Done:
         return Done(f"{job.source}: {job.result} is there already, {added} added")
     line = f"{mended.summary} -> {job.result}"
     if not len(mended.faces):
-        line = "no face found, copied unchanged (try a lower --confidence)"
+        limits = {"--select": args.select, "--min-size": args.min_size, "--max-size": args.max_size}
+        named = " and ".join(limit for limit, value in limits.items() if value)
+        remedy = f"do without {named}, or try" if named else "try"
+        line = f"no face found, copied unchanged ({remedy} a lower --confidence)"
     elif unchanged:
         line = f"{mended.summary}, copied"
     elif photo.colours == 1 and any(plan.colorizer for plan in mended.restored.plans):

@@ -34,9 +34,9 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
     to_file = single and output.suffix.lower() in pictures.FORMATS and not os.path.isdir(output)
     for given in args.inputs:
         if os.path.isdir(given):
-            inside, locked = _photos(given, output, args.recursive)
-            complaints += locked
-            if not inside and not locked:
+            inside, left_out = _photos(given, output, args.recursive)
+            complaints += left_out
+            if not inside and not left_out:
                 complaints.append(f"{given}: has no photo in it (JPEG, PNG, WebP, TIFF)")
             found += [(photo, output / photo.relative_to(given)) for photo in inside]
         elif os.path.isfile(given):
@@ -66,32 +66,37 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
 
 
 def _photos(folder: Path, output: Path, recursive: bool) -> tuple[list[Path], list[str]]:
-    """The photos in a folder, but for results of earlier runs; a line for each closed folder."""
-    own, locked, photos = Path(os.path.realpath(output)), [], []
+    """The photos in a folder, but for results of earlier runs; a line for each closed folder, and
+    one for photos that cannot be read."""
+    own, left_out, photos = Path(os.path.realpath(output)), [], []
 
     def tell(error: OSError) -> None:
-        locked.append(f"{error.filename}: cannot be looked into: {error.strerror}; left out")
+        left_out.append(f"{error.filename}: cannot be looked into: {error.strerror}; left out")
 
     for where, folders, names in os.walk(folder, onerror=tell):
         if not recursive:
             folders.clear()
-        photos += [Path(where, name) for name in names]
+        photos += [Path(where, name) for name in names if not name.startswith(".")]
+    endings = (path.suffix.lower() for path in photos)
+    unread = Counter(ending for ending in endings if ending in pictures.UNREAD)
+    if unread:
+        counts = ", ".join(f"{count} {ending}" for ending, count in sorted(unread.items()))
+        left_out.append(f"{folder}: {counts} left out; save them as JPEG, PNG, WebP or TIFF first")
     return sorted(
         path
         for path in photos
         if path.suffix.lower() in pictures.FORMATS
-        and not path.name.startswith(".")
         and os.path.isfile(path)
         and (
             own == Path(os.path.realpath(folder)) or own not in Path(os.path.realpath(path)).parents
         )
-    ), locked
+    ), left_out
 
 
 def _beside(result: Path, rivals: bool) -> tuple[Path, Path]:
     """The comparison and the report of a result. Of a.jpg and a.tif, each needs its own, also where
     one was restored on another day."""
-    sheet = ".jpg" if result.suffix.lower() in (".jpg", ".jpeg") else ".png"
+    sheet = ".jpg" if pictures.FORMATS.get(result.suffix.lower()) == "JPEG" else ".png"
 
     def named(name: str) -> tuple[Path, Path]:
         return result.with_name(f"{name}.compare{sheet}"), result.with_name(f"{name}.report.json")

@@ -12,7 +12,7 @@ from torch import Tensor
 from .cli_plan import Job
 from .stages.degradation_estimate import Degradation
 from .stages.faces import Face, Faces
-from .stages.findings_text import WORDS
+from .stages.findings_text import words
 from .stages.identity_guard import Guarded
 from .stages.provenance import facts
 from .stages.restore import Restored
@@ -113,7 +113,7 @@ def _findings(found: Degradation) -> list[dict]:
             "probability": round(finding.probability, 3),
             "severity": round(finding.severity, 3),
             "angle": None if finding.angle is None else round(finding.angle, 1),
-            "words": WORDS[finding.kind](finding),
+            "words": words(finding, found),
         }
         for finding in found.found()
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..models.zoo import card
 from .degradation_estimate import FILM_GRAIN, Degradation, Finding
@@ -69,9 +70,17 @@ WORDS: dict[str, Callable[[Finding], str]] = {
 }
 
 
+def words(finding: Finding, degradation: Degradation) -> str:
+    """How one finding of a face is told. In an enlarged face, noise has the width of its pixels."""
+    resolution = degradation.finding("resolution")
+    if finding.grain and resolution.present:
+        finding = replace(finding, grain=finding.grain / resolution.strength)
+    return WORDS[finding.kind](finding)
+
+
 def describe(degradation: Degradation) -> str:
     """What is wrong with one face, the worst first, such as "JPEG quality 31; severity 0.3"."""
-    found = [WORDS[finding.kind](finding) for finding in degradation.found()]
+    found = [words(finding, degradation) for finding in degradation.found()]
     if degradation.screen:
         found.insert(0, f"dots of print, {degradation.screen.dots:.0f} a side")
     text = f"{', '.join(found) or 'nothing found'}; severity {degradation.severity:.2f}"

@@ -23,11 +23,19 @@ from .xmp import with_png_packet
 FORMATS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".png": "PNG",
     ".webp": "WEBP",
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
+
+#: Endings of photos that are not read; whoever has some in a folder wants to know.
+UNREAD = frozenset(
+    (".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jxl")
+    + (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
+)
 
 #: Largest picture taken, in pixels: its float copies fill about 2 GB each.
 MAX_PIXELS = 150_000_000

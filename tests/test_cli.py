@@ -328,10 +328,30 @@ def test_no_face_copies_the_file(tmp_path, stages, capsys):
     assert json.loads((tmp_path / "out" / "a.report.json").read_text())["faces"] == []
 
 
+def test_faces_that_the_settings_left_out_may_be_why_there_is_none(tmp_path, stages, capsys):
+    Image.new("RGB", (80, 60), (90, 80, 70)).save(tmp_path / "a.png")
+    chosen = ["--select", 1, "--max-size", 40]
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", *chosen) == 0
+    assert "(do without --select and --max-size, or try a lower" in capsys.readouterr().err
+
+
+def test_photos_in_a_folder_that_are_not_read_are_told(tmp_path, stages, rng, capsys):
+    photo(tmp_path / "in" / "a.png", rng)
+    for name in ("b.HEIC", "c.heic", "d.bmp", ".e.bmp", "notes.txt"):
+        (tmp_path / "in" / name).write_bytes(b"?")
+    Image.new("RGB", (80, 60), (90, 80, 70)).save(tmp_path / "in" / "f.jfif", "JPEG")
+    assert run(tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert "in: 1 .bmp, 2 .heic left out; save them as" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["a.png", "f.jfif"]
+
+
 def test_an_ending_spelt_otherwise_copies_too(tmp_path, stages):
     Image.new("RGB", (80, 60), (90, 80, 70)).save(tmp_path / "a.jpeg", quality=40)
     assert run(tmp_path / "a.jpeg", "-o", tmp_path / "b.jpg") == 0
     assert (tmp_path / "b.jpg").read_bytes() == (tmp_path / "a.jpeg").read_bytes()
+    with pytest.raises(SystemExit):
+        run(tmp_path / "a.jpeg", "-o", tmp_path / "b.bmp")
+    assert not (tmp_path / "b.bmp").exists()
 
 
 def test_strength_0_copies_the_file(tmp_path, stages, rng, capsys):
@@ -380,7 +400,10 @@ def test_a_face_that_is_fine_keeps_every_pixel(tmp_path, stages, rng):
     changed = (load(tmp_path / "a.png") != load(tmp_path / "out" / "a.png")).any(-1)
     assert not changed[:, :125].any() and changed[:, 150:230].any()
     stages["fine"] = (0, 1)
-    assert run(tmp_path / "a.png", "-o", tmp_path / "two") == 0
+    calls = len(stages["guard"])
+    assert run(tmp_path / "a.png", "-o", tmp_path / "two", "--report") == 0
+    assert len(stages["guard"]) == calls
+    assert json.loads((tmp_path / "two" / "a.report.json").read_text())["guard"] is None
     assert (tmp_path / "two" / "a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
 
 

@@ -30,6 +30,8 @@ def test_findings_are_told_worst_first_with_their_units():
         ({"noise": 11.6}, "noise 12 of 255"),
         ({"noise": 11.6, "shot": 0.9}, "shot noise 12 of 255"),
         ({"noise": 8.0, "grain": 2.52}, "film grain 8 of 255, 2.5 px wide"),
+        ({"noise": 8.0, "grain": 9.0, "resolution": 3.0}, "film grain 8 of 255, 3 px wide"),
+        ({"noise": 8.0, "grain": 3.1, "resolution": 3.0}, "noise 8 of 255, 3 px per real pixel"),
         ({"missing": 0.123}, "12% of the crop missing"),
         ({"missing": 0.004}, "under 1% of the crop missing"),
         ({"fading": 0.4}, "contrast faded by 40%"),
