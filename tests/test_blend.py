@@ -206,6 +206,17 @@ def test_no_face_and_no_opacity_return_the_picture():
         assert mask.shape == picture.shape[:3] and mask.max() == 0
 
 
+def test_a_mask_and_opacity_each_take_their_share():
+    picture, crops, faces = scene()
+    half = torch.full((480, 560), 0.5)
+    options = {"colour": "none", "grain": 0.0, "sharpness": "as is"}
+    full, shown = blend(picture, repaint(crops), faces, **options)
+    for given, share in (({"mask": half}, 0.5), ({"mask": half, "opacity": 0.5}, 0.25)):
+        result, mask = blend(picture, repaint(crops), faces, **options, **given)
+        assert torch.allclose(result - picture, share * (full - picture), atol=1e-5)
+        assert torch.allclose(mask, share * shown, atol=1e-5)
+
+
 def test_it_is_said_why_nothing_happened():
     picture, crops, faces = scene()
     for options, why in (({"opacity": 0}, "opacity 0"), ({}, "no face")):

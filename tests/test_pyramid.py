@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kintsugi.stages.pyramid import Level, pyramid, sample, shrink
+from kintsugi.stages.pyramid import OVERLAP, TILE, Level, _spans, pyramid, sample, shrink
 
 
 def ramps(height: int, width: int) -> torch.Tensor:
@@ -71,6 +71,17 @@ def test_a_crop_shows_the_place_its_matrix_says_from_every_level(zoom):
             crop[0, 16][inside], columns[inside] / 800, atol=1.5 / 800, rtol=0
         )
         assert abs(float(crop[1, 15:17, 15:17].mean()) - y / 600) < 1.5 / 600
+
+
+@pytest.mark.parametrize("length", [100, TILE, TILE + 1, 5000])
+def test_tiles_share_a_side_out_and_see_beyond_their_own_part(length):
+    spans = _spans(length)
+    assert [own for *_, own, _ in spans] == [0, *(end for *_, end in spans[:-1])]
+    assert spans[-1][3] == length
+    for start, end, own_start, own_end in spans:
+        assert 0 <= start <= own_start < own_end <= end <= length and end - start <= TILE
+        assert start == 0 or own_start - start == OVERLAP // 2
+        assert end == length or end - own_end == OVERLAP // 2
 
 
 def test_beyond_the_picture_a_crop_is_grey():
