@@ -80,8 +80,8 @@ UNITS = {
 #: Probability from which a kind counts as present. Set on people of the training split who were
 #: kept out of training, so that few clean faces have any finding
 #: (training/degradation_calibration.py). Two are set by hand below what that prints: noise (0.89)
-#: and grey (0.99), where single people decide, drawn again and again. Above it are jpeg, cast and
-#: underexposure (0.65, 0.85, 0.65), for portraits that are lightly coded, warm or dark themselves.
+#: and grey (0.99), where single people decide, drawn again and again. Above it are jpeg
+#: and underexposure (0.57, 0.77), for portraits that are lightly coded or dark themselves.
 THRESHOLDS = {
     "blur": 0.51,
     "motion": 0.51,
@@ -89,12 +89,12 @@ THRESHOLDS = {
     "pixelation": 0.51,
     "noise": 0.84,
     "jpeg": 0.85,
-    "missing": 0.74,
-    "fading": 0.92,
+    "missing": 0.78,
+    "fading": 0.93,
     "cast": 0.93,
     "grey": 0.8,
     "underexposure": 0.91,
-    "overexposure": 0.96,
+    "overexposure": 0.95,
 }
 
 #: Strengths from which a kind is worth mending and at which nothing is left of what it takes, in
