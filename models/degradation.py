@@ -22,9 +22,13 @@ from torch.nn import functional as F
 from .architecture import Architecture, StateDict
 from .damage_signs import LEVELS, SIZE, DamageSigns, sum_pairs
 from .degradation_picture import Picture
+from .restorer import SHUFFLE
 
 #: Side at which the U-Net sees the face, px.
 SIDE = 256
+
+#: Pixels of the view by which a second look moves the face: half a cell of the U-Net.
+STEP = SHUFFLE // 2
 
 #: Sides that are measured as they are, px.
 SIDES = (256, 512)
@@ -146,6 +150,15 @@ class Degradation(nn.Module):
         *figures, level = self.figures(features, signs, zoom)
         return Reading(*figures, missing.add_(self.edge), where + level.view(-1, 1, 1, 1))
 
+    def again(self, image: Tensor) -> Tensor:
+        """What is missing, as Reading has it, on a second look at the pictures: mirrored and moved
+        by half a cell. Cells lie elsewhere on them, so the mean of both looks errs less."""
+        finer = None
+        if image.shape[-1] == 2 * SIDE:
+            finer = _aside(image, 2 * STEP)
+        _, missing, _ = self.picture(_aside(view(image), STEP), finer)
+        return _back(missing, STEP if finer is None else 2 * STEP).add_(self.edge)
+
     def figures(self, features: Tensor, signs: Tensor, zoom: Tensor) -> tuple[Tensor, ...]:
         """The head, from the U-Net's features and the statistics: a Reading without the maps, and
         the level of the heat map."""
@@ -160,6 +173,17 @@ class Degradation(nn.Module):
         present, strength, extras = self.out(x).split((KINDS, KINDS, EXTRAS), 1)
         present = present * self.slope + self.shift
         return present, strength, extras[:, :2], *extras[:, 2:].unbind(1)
+
+
+def _aside(pictures: Tensor, step: int) -> Tensor:
+    """Pictures (N, C, S, S) mirrored, then moved right and down by `step` px; the edge goes on."""
+    edged = F.pad(pictures.flip(-1), (step, 0, step, 0), mode="replicate")
+    return edged[..., :-step, :-step].contiguous()
+
+
+def _back(pictures: Tensor, step: int) -> Tensor:
+    """The inverse of _aside, but for the `step` px that it moved out."""
+    return F.pad(pictures[..., step:, step:], (0, step, 0, step), mode="replicate").flip(-1)
 
 
 def _construct(state: StateDict) -> Degradation:

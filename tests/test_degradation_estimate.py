@@ -181,6 +181,26 @@ def test_the_finest_scratch_of_a_large_crop_is_drawn_in_its_own_pixels(host, fac
     assert found.sum() < 3 * covered.sum(), "in cells of 2 px it would be as much as four times"
 
 
+def test_what_is_missing_is_looked_at_twice(host, face):
+    """And only that: the mask of a picture without a finding is that of one look."""
+    spoilt, plain = face.clone(), torch.full_like(face, 0.4)
+    spoilt[:, 120:123, 60:200] = 1.0
+    crops = torch.cat([plain, spoilt, plain])
+    network = host.load(degradation_estimate.MODEL)
+    image = crops.permute(0, 3, 1, 2).contiguous()
+    with torch.inference_mode():
+        first, again = network(image).missing[:, 0], network.again(image)[:, 0]
+    looked = estimate(crops, host=host)
+    assert [one.finding("missing").present for one in looked] == [False, True, False]
+    for index in (0, 2):
+        torch.testing.assert_close(looked[index].missing, first[index].sigmoid())
+    mean = ((first[1] + again[1]) / 2).sigmoid()
+    torch.testing.assert_close(looked[1].missing, mean)
+    share = float((mean > 0.5).float().mean())
+    assert looked[1].finding("missing").strength == pytest.approx(share)
+    assert (first[1].sigmoid() - mean).abs().max() > 0.05
+
+
 def test_same_crop_same_answer(host, face):
     one, other = (estimate(face, host=host)[0] for _ in range(2))
     assert [f.probability for f in one.findings] == [f.probability for f in other.findings]

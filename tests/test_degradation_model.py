@@ -210,6 +210,37 @@ def test_one_picture_of_a_batch_does_not_change_another():
     torch.testing.assert_close(network(batch).strength[:1], alone.strength, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("side", [256, 400, 512])
+def test_a_second_look_lies_on_the_same_pixels(side):
+    """With nothing drawn but that red speaks for it, a second look is the red of the first."""
+    torch.manual_seed(0)
+    network = Degradation(code=16, width=24).eval()
+    with torch.no_grad():
+        network.picture.missing.weight.zero_()
+        network.picture.missing.bias.zero_()
+        network.picture.missing.bias[16] = 1.0
+        network.edge.fill_(0.5)
+        first, again = network(picture(side)).missing, network.again(picture(side))
+    assert first.shape == again.shape
+    assert first.std() > 0.1
+    out = 4 if side == 512 else 2
+    torch.testing.assert_close(again[..., :-out, out:], first[..., :-out, out:])
+    assert (again - first).abs().max() < 0.1, "what moved out is what lies beside it"
+
+
+def test_a_second_look_has_other_cells():
+    torch.manual_seed(0)
+    network = Degradation(code=16, width=24).eval()
+    with torch.no_grad():
+        network.picture.missing.weight.zero_()
+        network.picture.missing.bias.zero_()
+        network.picture.missing.bias[:16] = torch.arange(16.0)  # the places of a cell
+        again = network.again(picture())
+    # Row r of the picture lies in row r + 2 of the second look, column c in 255 - c + 2.
+    assert again[0, 0, 0, 100] == 4 * 2 + (255 - 100 + 2) % 4
+    assert again[0, 0, 7, 33] == 4 * (7 + 2 - 8) + (255 - 33 + 2) % 4
+
+
 def test_shipped_file_is_small():
     if not WEIGHTS.exists():
         pytest.skip(f"{WEIGHTS.name} is not in this checkout")
