@@ -20,6 +20,7 @@ What a finding's `strength` means, kind by kind; lengths are pixels of the crop 
 Crops of 256 to 512 px are measured in their own pixels; larger ones are first reduced to 512, which
 averages fine noise away, and smaller ones enlarged to 256. The dots of a printed picture are looked
 for first, by its spectrum; where there are some, all else is measured on the face without them.
+What is missing is drawn from two looks (models/degradation.py).
 
 Convention: `angle` is in degrees, 0 to 180, from the x axis (right) towards the y axis (down): what
 moved down and to the right has 45.
